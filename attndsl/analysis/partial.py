@@ -1,0 +1,142 @@
+"""Looks inside the tile pairs that bounds leave open, exactly, once per class of equal masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attndsl.analysis.layout import Ints, Layout, slots
+from attndsl.analysis.predicate import Boxes, Predicate, classes
+from attndsl.analysis.refine import Ranges, tile_number
+
+CHUNK = 1 << 22
+"""Pairs evaluated at a time."""
+EMPTY, FULL = 0, 1
+
+
+@dataclass(frozen=True)
+class BoxPairs:
+    """The box pairs of open tile pairs, after bounds and elementwise evaluation.
+
+    Attributes:
+        boxes: the box pairs that hold visible pairs.
+        tile_pair: for each, the index of its tile pair.
+        mask: for each, the index into `masks`; -1 if all its pairs are visible.
+        masks: per class the visible pairs, (queries, keys) of the box in row-major order.
+    """
+
+    boxes: Boxes
+    tile_pair: Ints
+    mask: Ints
+    masks: list[NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class OpenTiles:
+    """Open tile pairs, decided.
+
+    Attributes:
+        query, key: tile numbers.
+        pairs: visible pairs in each; pairs with none are dropped.
+        full: whether every slot of the key tile is visible to every query of the query tile.
+        mask_class: tile pairs of one class have the same mask.
+    """
+
+    query: Ints
+    key: Ints
+    pairs: Ints
+    full: NDArray[np.bool_]
+    mask_class: Ints
+
+
+def look_inside(predicate: Predicate, query: Layout, key: Layout, open_: Ranges) -> tuple[OpenTiles, BoxPairs]:
+    """Decides open tile pairs and the box pairs they consist of."""
+    query_tiles, key_tiles = tile_number(open_.query_lo, query), tile_number(open_.key_lo, key)
+    boxes, tile_pair, part = _box_pairs(query, key, query_tiles, key_tiles)
+    must, may = predicate.decide(boxes)
+    kind = np.where(must, FULL, EMPTY).astype(np.int64)
+    undecided = np.flatnonzero(may & ~must)
+    class_of, masks = _evaluate(predicate, boxes.take(undecided))
+    sums = np.array([mask.sum() for mask in masks], dtype=np.int64).reshape(-1)
+    whole = np.array([mask.all() for mask in masks], dtype=bool).reshape(-1)
+    visible = np.where(must, boxes.pairs, 0)
+    if len(undecided):
+        visible[undecided] = sums[class_of]
+        kind[undecided] = np.where(whole, FULL, np.where(sums > 0, np.arange(len(masks)) + 2, EMPTY))[class_of]
+    tiles = _tile_pairs(query_tiles, key_tiles, query, key, tile_pair, part, visible, kind)
+    kept = np.flatnonzero(visible)
+    return tiles, BoxPairs(boxes.take(kept), tile_pair[kept], np.where(kind >= 2, kind - 2, -1)[kept], masks)
+
+
+def _box_pairs(
+    query: Layout, key: Layout, query_tiles: Ints, key_tiles: Ints
+) -> tuple[Boxes, Ints, Ints]:
+    """All pairs of a query piece and a key piece of each tile pair."""
+    unique_q, at_q = np.unique(query_tiles, return_inverse=True)
+    unique_k, at_k = np.unique(key_tiles, return_inverse=True)
+    q_lo, q_hi, q_ok = query.pieces(unique_q)
+    k_lo, k_hi, k_ok = key.pieces(unique_k)
+    exists = q_ok[at_q][:, :, None] & k_ok[at_k][:, None, :]
+    tile_pair, a, b = np.nonzero(exists)
+    rows_q, rows_k = at_q[tile_pair], at_k[tile_pair]
+    boxes = Boxes(q_lo[rows_q, a], q_hi[rows_q, a], k_lo[rows_k, b], k_hi[rows_k, b])
+    return boxes, tile_pair.astype(np.int64), (a * k_ok.shape[1] + b).astype(np.int64)
+
+
+def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np.bool_]]]:
+    """The class of each box pair and the mask of each class."""
+    if not len(boxes):
+        return np.zeros(0, dtype=np.int64), []
+    code = predicate.signatures(boxes)
+    _, representative, class_of = np.unique(code, return_index=True, return_inverse=True)
+    chosen = boxes.take(representative)
+    sizes = np.concatenate([chosen.query_hi - chosen.query_lo, chosen.key_hi - chosen.key_lo], -1)
+    shape_of = classes(list(sizes.T), len(chosen))
+    masks: list[NDArray[np.bool_]] = [np.zeros((0, 0), dtype=bool)] * len(chosen)
+    for shape in np.unique(shape_of):
+        members = np.flatnonzero(shape_of == shape)
+        step = max(1, CHUNK // int(chosen.pairs[members[0]]))
+        for start in range(0, len(members), step):
+            part = members[start : start + step]
+            group = chosen.take(part)
+            found = predicate.points(box_points(group.query_lo, group.query_hi), box_points(group.key_lo, group.key_hi))
+            for member, mask in zip(part, found):
+                masks[member] = mask
+    return class_of.astype(np.int64), masks
+
+
+def box_points(lo: Ints, hi: Ints) -> Ints:
+    """The points of equally large boxes in row-major order, shape (boxes, points, axes)."""
+    sizes = (hi[0] - lo[0] + 1).tolist()
+    steps = np.stack(np.meshgrid(*(np.arange(size) for size in sizes), indexing="ij"), -1)
+    return lo[:, None, :] + steps.reshape(1, -1, lo.shape[1])
+
+
+def _tile_pairs(
+    query_tiles: Ints,
+    key_tiles: Ints,
+    query: Layout,
+    key: Layout,
+    tile_pair: Ints,
+    part: Ints,
+    visible: Ints,
+    kind: Ints,
+) -> OpenTiles:
+    """Adds up the pieces of each tile pair."""
+    count = len(query_tiles)
+    pairs = np.bincount(tile_pair, weights=visible, minlength=count).astype(np.int64)
+    kinds = np.zeros((count, int(part.max()) + 1 if len(part) else 1), dtype=np.int64)
+    kinds[tile_pair, part] = kind
+    kept = np.flatnonzero(pairs)
+    queries = _tokens(query, query_tiles[kept])
+    full = pairs[kept] == queries * slots(key)
+    sizes = [queries, _tokens(key, key_tiles[kept])]
+    mask_class = classes([*kinds[kept].T, *sizes], len(kept))
+    return OpenTiles(query_tiles[kept], key_tiles[kept], pairs[kept], full, mask_class)
+
+
+def _tokens(layout: Layout, tiles: Ints) -> Ints:
+    coordinates = np.stack(np.unravel_index(tiles, layout.grid), -1).astype(np.int64)
+    return layout.tokens_in(coordinates, coordinates)

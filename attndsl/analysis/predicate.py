@@ -1,0 +1,142 @@
+"""A visibility condition at concrete sizes: evaluated on boxes, on points, and compared between boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attndsl.analysis.fields import Pyramid
+from attndsl.analysis.layout import Ints
+from attndsl.ir.bounds import GREATEST, LEAST, Bounds
+from attndsl.ir.index import Expr, Var
+from attndsl.ir.namespaces import Arrays
+from attndsl.ir.offset import Parameters
+from attndsl.ir.rewrite import Ranges, simplify
+from attndsl.ir.tokens import KEY, QUERY, TokenSet
+from attndsl.ir.walk import evaluate_all, substitute
+
+Bools = NDArray[np.bool_]
+NUMPY = Arrays(np, np.float64)
+LO, HI = ".lo", ".hi"
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Pairs of a query box and a key box; bounds inclusive, arrays of shape (count, axes)."""
+
+    query_lo: Ints
+    query_hi: Ints
+    key_lo: Ints
+    key_hi: Ints
+
+    def __len__(self) -> int:
+        return len(self.query_lo)
+
+    def take(self, chosen: Any) -> Boxes:
+        """A selection of the pairs."""
+        return Boxes(*(part[chosen] for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """The four arrays."""
+        return self.query_lo, self.query_hi, self.key_lo, self.key_hi
+
+    @property
+    def pairs(self) -> Ints:
+        """How many (query, key) pairs each holds."""
+        queries = np.prod(self.query_hi - self.query_lo + 1, axis=-1)
+        return queries * np.prod(self.key_hi - self.key_lo + 1, axis=-1)
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A condition over the coordinates of two token sets, all other sizes put in.
+
+    Attributes:
+        condition: the simplified condition.
+        query, key: coordinate variables and extents of the two sets.
+        fields: values of the fields that occur, shape = extents of their token set.
+    """
+
+    condition: Expr
+    query: tuple[tuple[str, int], ...]
+    key: tuple[tuple[str, int], ...]
+    fields: Mapping[str, NDArray[Any]]
+
+    @cached_property
+    def _bounds(self) -> Bounds:
+        names = [name for name, _ in (*self.query, *self.key)]
+        return Bounds({name: (Var(name + LO), Var(name + HI)) for name in names})
+
+    @cached_property
+    def _loads(self) -> dict[str, Any]:
+        loads: dict[str, Any] = {}
+        for name, values in self.fields.items():
+            pyramid = Pyramid(values)
+            loads |= {name: pyramid.look_up, name + LEAST: pyramid.least, name + GREATEST: pyramid.greatest}
+        return loads
+
+    def decide(self, boxes: Boxes) -> tuple[Bools, Bools]:
+        """For each box pair, whether every pair must and whether any pair may be visible."""
+        found = evaluate_all(self._bounds.interval(self.condition), self._box_values(boxes), NUMPY, self._loads)
+        must, may = (np.broadcast_to(np.asarray(v, dtype=bool), (len(boxes),)) for v in found)
+        return must, may
+
+    def _box_values(self, boxes: Boxes) -> dict[str, Ints]:
+        values: dict[str, Ints] = {}
+        sides = ((self.query, boxes.query_lo, boxes.query_hi), (self.key, boxes.key_lo, boxes.key_hi))
+        for names, lo, hi in sides:
+            for axis, (name, _) in enumerate(names):
+                values[name + LO], values[name + HI] = lo[:, axis], hi[:, axis]
+        return values
+
+    def signatures(self, boxes: Boxes) -> Ints:
+        """A class number per box pair: pairs of one class see the same mask, up to translation."""
+        origins = {name: Var(name + LO) for name, _ in (*self.query, *self.key)}
+        parameters = Parameters(self._bounds, origins)
+        parameters.of_condition(self.condition)
+        if parameters.unique:
+            return np.arange(len(boxes), dtype=np.int64)
+        columns = evaluate_all(parameters.found, self._box_values(boxes), NUMPY)
+        sizes = np.concatenate([boxes.query_hi - boxes.query_lo, boxes.key_hi - boxes.key_lo], axis=-1)
+        return classes([np.broadcast_to(c, len(boxes)) for c in columns] + list(sizes.T), len(boxes))
+
+    def points(self, queries: Ints, keys: Ints) -> Bools:
+        """The condition at points: queries (..., q, axes) against keys (..., k, axes) gives (..., q, k)."""
+        values = {name: queries[..., :, None, axis] for axis, (name, _) in enumerate(self.query)}
+        values |= {name: keys[..., None, :, axis] for axis, (name, _) in enumerate(self.key)}
+        shape = np.broadcast_shapes(queries[..., :, None, 0].shape, keys[..., None, :, 0].shape)
+        found = evaluate_all([self.condition], values, NUMPY, self._loads)[0]
+        return np.broadcast_to(np.asarray(found, dtype=bool), shape)
+
+
+def classes(columns: list[Ints], count: int) -> Ints:
+    """Numbers rows of several integer columns by distinct value."""
+    code = np.zeros(count, dtype=np.int64)
+    for column in columns:
+        if count == 0 or column.min() == column.max():
+            continue
+        values, inverse = np.unique(column, return_inverse=True)
+        code = np.unique(code * len(values) + inverse, return_inverse=True)[1].astype(np.int64)
+    return code
+
+
+def make_predicate(
+    where: Expr,
+    query: TokenSet,
+    key: TokenSet,
+    sizes: Mapping[str, int],
+    fields: Mapping[str, NDArray[Any]] | None = None,
+) -> Predicate:
+    """The condition at given sizes (symbols, `heads`, and `head` if it occurs)."""
+    sides: list[tuple[tuple[str, int], ...]] = []
+    for role, tokens in ((QUERY, query), (KEY, key)):
+        names = (variable.name for variable in tokens.coordinates(role))
+        sides.append(tuple(zip(names, tokens.extents(sizes))))
+    ranges = Ranges({name: (0, extent - 1) for name, extent in (*sides[0], *sides[1])})
+    return Predicate(simplify(substitute(where, sizes), ranges), sides[0], sides[1], dict(fields or {}))

@@ -1,0 +1,80 @@
+"""Finds the tile pairs that hold visible pairs, without looking at every tile pair.
+
+Pairs of tile ranges are empty, full or unknown by the bounds of the predicate on their hulls; unknown
+ones are halved along their longest side until single tiles are left. Work lists are numpy arrays: one
+step handles a whole level of the tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attndsl.analysis.layout import Ints, Layout, ragged
+from attndsl.analysis.predicate import Boxes, Predicate
+
+Ranges = Boxes
+"""Pairs of a query-tile range and a key-tile range, in tile-grid coordinates, bounds inclusive."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Tile ranges whose pairs are all visible, and single tile pairs that the bounds leave open."""
+
+    full: Ranges
+    open: Ranges
+
+
+def refine(predicate: Predicate, query: Layout, key: Layout) -> Refined:
+    """Every visible pair lies in a full range or an open tile pair; no tile pair is in two of them.
+
+    A key tile with empty slots is never full, even where all its tokens are visible: a kernel must mask
+    the slots.
+    """
+    edge = np.array(key.grid) - np.where(ragged(key), 1, 0)
+    work = Ranges(*(np.array([bound], dtype=np.int64) for bound in _whole(query) + _whole(key)))
+    full: list[Ranges] = []
+    still_open: list[Ranges] = []
+    while len(work):
+        must, may = predicate.decide(_hulls(work, query, key))
+        must = must & (work.key_hi < edge).all(-1)
+        full.append(work.take(must))
+        work = work.take(may & ~must)
+        single = (work.query_lo == work.query_hi).all(-1) & (work.key_lo == work.key_hi).all(-1)
+        still_open.append(work.take(single))
+        work = _halve(work.take(~single), query, key)
+    return Refined(_concatenate(full), _concatenate(still_open))
+
+
+def _whole(layout: Layout) -> list[list[int]]:
+    return [[0] * len(layout.grid), [size - 1 for size in layout.grid]]
+
+
+def _hulls(work: Ranges, query: Layout, key: Layout) -> Boxes:
+    return Boxes(*query.hull(work.query_lo, work.query_hi), *key.hull(work.key_lo, work.key_hi))
+
+
+def _halve(work: Ranges, query: Layout, key: Layout) -> Ranges:
+    """Splits each pair along its longest side, counted in tokens."""
+    lo = np.concatenate([work.query_lo, work.key_lo], axis=-1)
+    hi = np.concatenate([work.query_hi, work.key_hi], axis=-1)
+    length = np.where(hi > lo, (hi - lo + 1) * np.array(query.tile + key.tile), -1)
+    axis = length.argmax(-1)
+    rows = np.arange(len(work))
+    middle = (lo[rows, axis] + hi[rows, axis]) // 2
+    left_hi, right_lo = hi.copy(), lo.copy()
+    left_hi[rows, axis] = middle
+    right_lo[rows, axis] = middle + 1
+    lo, hi = np.concatenate([lo, right_lo]), np.concatenate([left_hi, hi])
+    axes = len(query.grid)
+    return Ranges(lo[:, :axes], hi[:, :axes], lo[:, axes:], hi[:, axes:])
+
+
+def _concatenate(parts: list[Ranges]) -> Ranges:
+    return Ranges(*(np.concatenate(arrays) for arrays in zip(*(part.parts for part in parts))))
+
+
+def tile_number(coordinates: Ints, layout: Layout) -> Ints:
+    """Tile-grid coordinates as tile numbers."""
+    return np.ravel_multi_index(tuple(coordinates.T), layout.grid).astype(np.int64)

@@ -1,0 +1,154 @@
+"""The elementwise functions of index and pair expressions, each defined once.
+
+An entry holds a function's name, arity, result kind, exact value and bounds. Values and bounds are
+written against a `Namespace` (see `namespaces.py`), so the same line serves Python integers, numpy
+arrays, torch tensors and, because a namespace may also build expressions, the symbolic interval
+analysis of `bounds.py`.
+
+A boolean is an integer that is 0 or 1: its interval is `(must, may)`. A function that grows with
+every argument needs no bounds of its own.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal, TypeAlias
+
+from attndsl.ir.namespaces import Namespace
+
+Kind: TypeAlias = Literal["int", "bool", "real"]
+Interval: TypeAlias = tuple[Any, Any]
+"""Smallest and largest value; for a boolean, whether it must and whether it may hold."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One elementwise function.
+
+    `arity` is None for functions of any number of arguments; `result` is None when the result has
+    the kind of the arguments; `bounds` is None for functions that grow with every argument.
+    """
+
+    name: str
+    arity: int | None
+    value: Callable[..., Any]
+    bounds: Callable[..., Interval] | None = None
+    result: Kind | None = None
+    on: tuple[Kind, ...] = ("int", "real")
+
+    def interval(self, ns: Namespace, *args: Interval) -> Interval:
+        """Bounds of the result, given bounds of the arguments."""
+        if self.bounds is not None:
+            return self.bounds(ns, *args)
+        return self.value(ns, *(lo for lo, _ in args)), self.value(ns, *(hi for _, hi in args))
+
+
+def _fold(step: Callable[[Namespace, Any, Any], Any]) -> Callable[..., Any]:
+    return lambda ns, *args: reduce(lambda a, b: step(ns, a, b), args)
+
+
+def _times(ns: Namespace, a: Interval, b: Interval) -> Interval:
+    if a[0] is a[1]:
+        a, b = b, a
+    if b[0] is b[1]:
+        positive = b[0] >= 0
+        return ns.where(positive, a[0], a[1]) * b[0], ns.where(positive, a[1], a[0]) * b[0]
+    return _extremes(ns, [x * y for x in a for y in b])
+
+
+def _quotient(divide: Callable[[Any, Any], Any]) -> Callable[..., Interval]:
+    def bounds(ns: Namespace, a: Interval, b: Interval) -> Interval:
+        if b[0] is b[1]:
+            positive = b[0] >= 0
+            return divide(ns.where(positive, a[0], a[1]), b[0]), divide(ns.where(positive, a[1], a[0]), b[0])
+        return _extremes(ns, [divide(x, y) for x in a for y in b])
+
+    return bounds
+
+
+def _extremes(ns: Namespace, corners: list[Any]) -> Interval:
+    return reduce(ns.minimum, corners), reduce(ns.maximum, corners)
+
+
+def _mod(ns: Namespace, a: Interval, b: Interval) -> Interval:
+    """The remainder has the sign of the divisor; within one period it is the distance to its start."""
+    lowest, highest = ns.minimum(b[0] + 1, 0), ns.maximum(b[1] - 1, 0)
+    if b[0] is not b[1]:
+        return lowest, highest
+    one_period = ns.equal(a[0] // b[0], a[1] // b[0])
+    return ns.where(one_period, a[0] % b[0], lowest), ns.where(one_period, a[1] % b[0], highest)
+
+
+def _power(ns: Namespace, a: Interval, b: Interval) -> Interval:
+    if b[0] is not b[1]:  # on reals only, where the base is positive
+        return _extremes(ns, [x**y for x in a for y in b])
+    exponent = b[0]  # the checker admits only constant exponents >= 0 on integers
+    size = ns.maximum(ns.absolute(a[0]), ns.absolute(a[1])) ** exponent
+    signed = a[0] < 0
+    return ns.where(signed, -size, a[0] ** exponent), ns.where(signed, size, a[1] ** exponent)
+
+
+def _abs(ns: Namespace, a: Interval) -> Interval:
+    lo, hi = a
+    return ns.maximum(ns.maximum(lo, -hi), 0), ns.maximum(-lo, hi)
+
+
+def _select(ns: Namespace, test: Interval, a: Interval, b: Interval) -> Interval:
+    must, may = test
+    lo = ns.where(must, a[0], ns.where(may, ns.minimum(a[0], b[0]), b[0]))
+    hi = ns.where(must, a[1], ns.where(may, ns.maximum(a[1], b[1]), b[1]))
+    return lo, hi
+
+
+def _equal(ns: Namespace, a: Interval, b: Interval) -> Interval:
+    fixed = ns.equal(a[0], a[1]) & ns.equal(b[0], b[1]) & ns.equal(a[0], b[0])
+    return fixed, (a[0] <= b[1]) & (b[0] <= a[1])
+
+
+def _not(ns: Namespace, a: Interval) -> Interval:
+    return ns.negate(a[1]), ns.negate(a[0])
+
+
+def _ispow2(ns: Namespace, a: Interval) -> Interval:
+    """A range holds a power of two iff it reaches the first one not below its start."""
+    lo, hi = a
+    one_or_two = ns.equal(lo, 1) & ns.equal(hi, 2)
+    return one_or_two | (ns.equal(lo, hi) & ns.ispow2(lo)), ns.ceilpow2(lo) <= hi
+
+
+_TABLE = (
+    Function("+", None, _fold(lambda ns, a, b: a + b)),
+    Function("*", None, _fold(lambda ns, a, b: a * b), _fold(_times)),
+    Function("//", 2, lambda ns, a, b: a // b, _quotient(operator.floordiv), on=("int",)),
+    Function("%", 2, lambda ns, a, b: a % b, _mod, on=("int",)),
+    Function("/", 2, lambda ns, a, b: a / b, _quotient(operator.truediv), result="real", on=("real",)),
+    Function("**", 2, lambda ns, a, b: a**b, _power),
+    Function("min", None, _fold(lambda ns, a, b: ns.minimum(a, b))),
+    Function("max", None, _fold(lambda ns, a, b: ns.maximum(a, b))),
+    Function("abs", 1, lambda ns, a: ns.absolute(a), _abs),
+    Function("select", 3, lambda ns, c, a, b: ns.where(c, a, b), _select),
+    Function(
+        "<", 2, lambda ns, a, b: a < b, lambda ns, a, b: (a[1] < b[0], a[0] < b[1]), result="bool"
+    ),
+    Function(
+        "<=", 2, lambda ns, a, b: a <= b, lambda ns, a, b: (a[1] <= b[0], a[0] <= b[1]), result="bool"
+    ),
+    Function("==", 2, lambda ns, a, b: ns.equal(a, b), _equal, result="bool"),
+    Function("and", None, _fold(lambda ns, a, b: a & b), result="bool", on=("bool",)),
+    Function("or", None, _fold(lambda ns, a, b: a | b), result="bool", on=("bool",)),
+    Function("not", 1, lambda ns, a: ns.negate(a), _not, result="bool", on=("bool",)),
+    Function("ispow2", 1, lambda ns, a: ns.ispow2(a), _ispow2, result="bool", on=("int",)),
+    Function("ceilpow2", 1, lambda ns, a: ns.ceilpow2(a), on=("int",)),
+    Function("real", 1, lambda ns, a: ns.real(a), result="real"),
+    Function("exp", 1, lambda ns, a: ns.unary("exp", a), on=("real",)),
+    Function("log", 1, lambda ns, a: ns.unary("log", a), on=("real",)),
+    Function("sqrt", 1, lambda ns, a: ns.unary("sqrt", a), on=("real",)),
+    Function("tanh", 1, lambda ns, a: ns.unary("tanh", a), on=("real",)),
+)
+
+FUNCTIONS: dict[str, Function] = {function.name: function for function in _TABLE}
+USER_FUNCTIONS = ("min", "max", "abs", "ispow2", "exp", "log", "sqrt", "tanh")
+"""Functions that a spec calls by name; `clamp` is spelled with min and max, the rest are operators."""

@@ -1,0 +1,75 @@
+"""Token sets: products of named axes whose extents are integers or expressions of symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from attndsl.ir.index import Const, Expr, Var
+from attndsl.ir.namespaces import EXACT
+from attndsl.ir.walk import evaluate, variables
+
+QUERY, KEY = "i", "j"
+"""Prefixes of coordinate variables: `i.h` is the query's, `j.h` the key's coordinate on axis h."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A named axis; its extent is an expression over symbols (a constant if fixed)."""
+
+    name: str
+    extent: Expr
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """A named product of axes. Tokens are numbered in row-major order, the last axis fastest."""
+
+    name: str
+    axes: tuple[Axis, ...]
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """The axes in order."""
+        return tuple(axis.name for axis in self.axes)
+
+    @property
+    def symbols(self) -> set[str]:
+        """Names of the unknown extents."""
+        return variables(*(axis.extent for axis in self.axes))
+
+    def axis(self, name: str) -> Axis | None:
+        """The axis of that name, if there is one."""
+        return next((axis for axis in self.axes if axis.name == name), None)
+
+    def coordinate(self, role: str, axis: str) -> Var:
+        """The variable for the coordinate of the query (`i`) or key (`j`) on an axis."""
+        return Var(f"{role}.{axis}")
+
+    def coordinates(self, role: str) -> tuple[Var, ...]:
+        """The variables of all axes in order."""
+        return tuple(self.coordinate(role, name) for name in self.axis_names)
+
+    def extents(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The extents as numbers, given the symbols' values."""
+        return tuple(evaluate(axis.extent, sizes, EXACT) for axis in self.axes)
+
+    def count(self, sizes: Mapping[str, int]) -> int:
+        """The number of tokens."""
+        return prod(self.extents(sizes))
+
+    def __str__(self) -> str:
+        return f"{self.name}[{', '.join(_axis_text(axis) for axis in self.axes)}]"
+
+
+def _axis_text(axis: Axis) -> str:
+    from attndsl.ir.text import show
+
+    match axis.extent:
+        case Var(name) if name == axis.name:
+            return name
+        case Const(value):
+            return f"{axis.name} = {value}"
+        case extent:
+            return f"{axis.name} = {show(extent)}"

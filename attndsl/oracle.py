@@ -1,0 +1,137 @@
+"""The exact meaning of a program: dense, in float64, differentiable. Everything else must agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from attndsl.ir.index import Expr
+from attndsl.ir.namespaces import Arrays
+from attndsl.ir.ops import Input, OracleContext
+from attndsl.ir.program import Program
+from attndsl.ir.tokens import KEY, QUERY, TokenSet
+from attndsl.ir.types import FeatureType, Heads
+from attndsl.ir.walk import evaluate
+
+_NAMESPACE = Arrays(torch, torch.float64)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A program's dense definition, called with its inputs by name.
+
+    Tensors are `(batch, heads, *tokens, width)` as the types of the inputs say. Symbolic extents are
+    read off the tensors.
+    """
+
+    program: Program
+
+    def __call__(self, **tensors: torch.Tensor) -> Any:
+        """The results (one tensor, or a tuple) in float64."""
+        results = [output for output, _ in self.with_lse(**tensors)]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def with_lse(self, **tensors: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Per result the output `(batch, heads, *tokens, width)` and log-sum-exp `(batch, heads, *tokens)`."""
+        run = _Run(self.program, tensors)
+        known: dict[str, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        for value in self.program.values:
+            match value.op:
+                case Input():
+                    known[value.name] = run.input(value.name), None
+                case op:
+                    operands = [known[name][0] for name in op.operands]
+                    known[value.name] = op.oracle(OracleContext(torch, run.pairs), *operands)
+        return [run.shaped(known[name], self.program.value(name).type) for name in self.program.results]
+
+
+class _Run:
+    """One evaluation: sizes read off the tensors, inputs flattened over tokens."""
+
+    def __init__(self, program: Program, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._program = program
+        self._types = {value.name: value.type for value in program.inputs}
+        missing = sorted(set(self._types) - set(tensors))
+        if missing:
+            raise TypeError(f"missing inputs: {', '.join(missing)}")
+        self._tensors = {
+            name: tensors[name].double() if type_.kind == "real" else tensors[name]
+            for name, type_ in self._types.items()
+        }
+        self.sizes = self._measure()
+
+    def _measure(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        for name, type_ in self._types.items():
+            shape = self._tensors[name].shape
+            assert type_.tokens is not None
+            start = 1 + (type_.heads is not Heads.NONE)
+            for axis, extent in zip(type_.tokens.axes, shape[start:]):
+                if set(type_.tokens.symbols) and axis.name == getattr(axis.extent, "name", None):
+                    sizes[axis.name] = extent
+            if type_.heads is Heads.QUERY:
+                sizes["heads"] = shape[1]
+            if type_.width:
+                sizes[f"{name}.width"] = shape[-1]
+        return sizes
+
+    def input(self, name: str) -> torch.Tensor:
+        """`(batch, heads, tokens, width)`, tokens flattened; fields `(batch, heads, tokens)`."""
+        type_, tensor = self._types[name], self._tensors[name]
+        assert type_.tokens is not None
+        if type_.heads is Heads.NONE:
+            tensor = tensor.unsqueeze(1)
+        flat = tensor.reshape(*tensor.shape[:2], type_.tokens.count(self.sizes), *tensor.shape[tensor.dim() - bool(type_.width):])
+        return flat
+
+    def shaped(
+        self, result: tuple[torch.Tensor, torch.Tensor | None], type_: FeatureType
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The result with its token axes."""
+        output, lse = result
+        assert type_.tokens is not None and lse is not None
+        extents = type_.tokens.extents(self.sizes)
+        return output.unflatten(2, extents), lse.unflatten(2, extents)
+
+    def pairs(self, query: TokenSet, key: TokenSet) -> Any:
+        """Evaluates pair expressions to tensors that broadcast to (batch, heads, queries, keys)."""
+        values: dict[str, Any] = dict(self.sizes)
+        values["head"] = torch.arange(self.sizes["heads"]).view(1, -1, 1, 1)
+        for role, tokens, shape in ((QUERY, query, (1, 1, -1, 1)), (KEY, key, (1, 1, 1, -1))):
+            extents = tokens.extents(self.sizes)
+            grid = torch.meshgrid(*(torch.arange(extent) for extent in extents), indexing="ij")
+            for axis, coordinate in zip(tokens.axis_names, grid):
+                values[tokens.coordinate(role, axis).name] = coordinate.reshape(shape)
+
+        def evaluated(expr: Expr, **extra: Any) -> Any:
+            loads = {name: self._load(name) for name, type_ in self._types.items() if type_.width is None}
+            return evaluate(expr, {**values, **extra}, _NAMESPACE, loads)
+
+        return evaluated
+
+    def _load(self, name: str) -> Any:
+        """Looks a field up at coordinates of shape (1, 1, queries | 1, keys | 1)."""
+        type_, field = self._types[name], self.input(name)
+        assert type_.tokens is not None
+        extents = type_.tokens.extents(self.sizes)
+
+        def load(*coords: Any) -> torch.Tensor:
+            index: Any = 0
+            for coord, extent in zip(coords, extents):
+                index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
+            shape = torch.broadcast_shapes(index.shape, (1, 1, 1, 1))
+            index = index.expand(shape)
+            if shape[1] == 1:
+                return field[:, :, index[0, 0]]
+            heads = torch.arange(shape[1]).view(-1, 1, 1) if field.shape[1] > 1 else 0
+            return field[:, heads, index[0]]
+
+        return load
+
+
+def oracle(program: Program) -> Oracle:
+    """The dense float64 definition of a program."""
+    return Oracle(program)
