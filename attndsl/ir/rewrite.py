@@ -16,10 +16,21 @@ from attndsl.ir.walk import transform
 
 
 class Ranges:
-    """What is known of the variables: integer ranges, from which ranges of expressions follow."""
+    """What is known of the variables: integer ranges, from which ranges of expressions follow.
 
-    def __init__(self, boxes: Mapping[str, tuple[int, int]]) -> None:
+    Args:
+        boxes: constant bounds of variables.
+        relative: bounds of variables by expressions of other variables, e.g. `0 <= i.h <= h - 1`.
+    """
+
+    def __init__(
+        self,
+        boxes: Mapping[str, tuple[int, int]],
+        relative: Mapping[str, tuple[Expr, Expr]] | None = None,
+    ) -> None:
+        self._boxes = dict(boxes)
         self._bounds = Bounds(boxes)
+        self._relative = Bounds(relative) if relative else None
 
     def of(self, expr: Expr) -> tuple[int, int] | None:
         """Smallest and largest value, or None if some variable has no known range."""
@@ -36,6 +47,9 @@ class Ranges:
         """Whether a condition always (True) or never (False) holds; None if that is not known."""
         try:
             must, may = self._bounds.interval(condition)
+            if self._relative is not None and must is not TRUE and may is not FALSE:
+                known = Ranges(self._boxes)
+                must, may = (simplify(end, known) for end in self._relative.interval(condition))
         except ArithmeticProblem:
             return None
         if must is TRUE:

@@ -1,0 +1,150 @@
+"""Prints the mechanism of one attend: its mask, the mask's bounds, bias, score and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from attndsl.ir.bounds import GREATEST, LEAST, Bounds
+from attndsl.ir.index import TRUE, Expr, Var
+from attndsl.ir.ops import Attend
+from attndsl.ir.program import Program
+from attndsl.ir.tokens import KEY, QUERY, TokenSet
+from attndsl.ir.walk import fields, variables
+from attndsl_codegen.names import class_name, tokens_name
+from attndsl_codegen.printers.body import Body
+from attndsl_codegen.printers.python import TorchPrinter, identifier
+
+LO, HI = ".lo", ".hi"
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tile shapes of one attend."""
+
+    query: tuple[int, ...]
+    key: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HookPrinter:
+    """Prints the class of hooks of one attend."""
+
+    program: Program
+    name: str
+    op: Attend
+    tiles: Tiles
+
+    @property
+    def class_name(self) -> str:
+        """The name of the class."""
+        return f"{class_name(self.name)}Attend"
+
+    def lines(self) -> list[str]:
+        """The class definition."""
+        return [
+            f"class {self.class_name}:",
+            *_indent([f'"""{self._summary()}"""', "", *self._settings()]),
+            *_indent(line for hook in self._hooks() for line in ["", *hook]),
+        ]
+
+    def _summary(self) -> str:
+        visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"
+        return f"`{self.name}`: each query of {self.op.query_tokens.name} attends to {visible} of {self.op.key_tokens.name}."
+
+    def _settings(self) -> list[str]:
+        kinds = {value.name: value.type.kind for value in self.program.inputs}
+        in_mask = sorted(fields(self.op.where))
+        real = [expr for expr in (self.op.bias, self.op.score) if expr is not None]
+        in_score = sorted(name for name in fields(*real) if kinds[name] == "real")
+        lines = [
+            f"query, key = {tokens_name(self.op.query_tokens)}, {tokens_name(self.op.key_tokens)}",
+            f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}",
+            f"varies_by_batch, varies_by_head = {bool(in_mask)}, {'head' in variables(self.op.where)}",
+            f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'),
+        ]
+        absent = [name for name in ("score", "bias") if getattr(self.op, name) is None]
+        return [*lines, *([" = ".join([*absent, "None"])] if absent else [])]
+
+    def _hooks(self) -> list[list[str]]:
+        hooks = [self._where(), self._bounds()]
+        if self.op.score is not None:
+            hooks.append(self._real("score", self.op.score, ["s"]))
+        if self.op.bias is not None:
+            hooks.append(self._real("bias", self.op.bias, []))
+        hooks.append(self._scale())
+        return hooks
+
+    @property
+    def coordinates(self) -> list[str]:
+        """The coordinate parameters of a hook, e.g. `i_h, i_w, j_h, j_w`; `i, j` on a single axis."""
+        return [*_coordinates(QUERY, self.op.query_tokens).values(), *_coordinates(KEY, self.op.key_tokens).values()]
+
+    def _spelling(self) -> dict[str, str]:
+        return {**_coordinates(QUERY, self.op.query_tokens), **_coordinates(KEY, self.op.key_tokens)}
+
+    def _where(self) -> list[str]:
+        doc = "Whether the key is visible to the query."
+        return self._function("where", [self.op.where], self._spelling(), doc, self.program.labels, [], "Any")
+
+    def _real(self, name: str, expr: Expr, first: list[str]) -> list[str]:
+        doc = {"score": "The score in place of `s`.", "bias": "What is added to the score."}[name]
+        return self._function(name, [expr], self._spelling(), doc, self.program.labels, first, "Tensor")
+
+    def _bounds(self) -> list[str]:
+        """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`."""
+        spelling = self._spelling()
+        bounds = Bounds({name: (Var(name + LO), Var(name + HI)) for name in spelling})
+        labels: dict[Expr, str] = {}
+        for expr, label in self.program.labels.items():
+            lo, hi = bounds.interval(expr)
+            suffixes = ("must", "may") if expr.kind == "bool" else ("lo", "hi")
+            labels |= {lo: f"{label}_{suffixes[0]}", hi: f"{label}_{suffixes[1]}"} if lo is not hi else {lo: label}
+        ends = {name + end: text + end for name, text in spelling.items() for end in (LO, HI)}
+        doc = "Whether every pair of the boxes must be visible, and whether any pair may be."
+        results = list(bounds.interval(self.op.where))
+        return self._function("bounds", results, ends, doc, labels, [], "tuple[Any, Any]", "Range")
+
+    def _scale(self) -> list[str]:
+        doc = "The factor of the dot product."
+        return self._function("scale", [self.op.scale], {}, doc, {}, [], "float")
+
+    def _function(
+        self,
+        name: str,
+        results: list[Expr],
+        spelling: Mapping[str, str],
+        doc: str,
+        labels: Mapping[Expr, str],
+        first: list[str],
+        returns: str,
+        coordinate_type: str = "Tensor",
+    ) -> list[str]:
+        coordinates = [] if name == "scale" else self.coordinates
+        parameters = [f"{p}: {coordinate_type}" for p in [*first, *coordinates]]
+        outside = sorted(variables(*results) - set(spelling) - {"s"})
+        looked_up = sorted({field.removesuffix(LEAST).removesuffix(GREATEST) for field in fields(*results)})
+        locals_ = {variable: identifier(variable) for variable in (*outside, *looked_up)}
+        arrays = {*spelling, "s", "head"}
+        printer = TorchPrinter(arrays, variables=spelling)
+        taken = {*first, *coordinates, *locals_.values(), "at"}
+        body = Body(printer, labels, taken, result_names=("must", "may"))
+        body.print(results)
+        loads = [f'{local} = at["{variable}"]' for variable, local in locals_.items()]
+        return [
+            "@staticmethod",
+            f"def {name}({', '.join([*parameters, 'at: dict[str, Any]'])}) -> {returns}:",
+            *_indent([f'"""{doc}"""', *loads, *body.lines]),
+        ]
+
+
+def _coordinates(role: str, tokens: TokenSet) -> dict[str, str]:
+    """How coordinates are spelled: `i` where there is one axis, `i_h` where there are several."""
+    if len(tokens.axes) == 1:
+        return {tokens.coordinate(role, tokens.axis_names[0]).name: role}
+    return {tokens.coordinate(role, axis).name: f"{role}_{axis}" for axis in tokens.axis_names}
+
+
+def _indent(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}" if line else "" for line in lines]
+

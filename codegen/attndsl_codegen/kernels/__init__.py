@@ -1,0 +1,1 @@
+"""Real, importable torch code. The linker copies what a program needs into its generated file."""

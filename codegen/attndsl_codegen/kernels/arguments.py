@@ -1,0 +1,184 @@
+"""Reads the arguments of a call: checks them, finds the sizes, flattens the token axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attndsl_codegen.kernels.fields import Field
+
+Grid = tuple[int, ...] | Mapping[str, tuple[int, ...]] | None
+
+
+class Tokens(NamedTuple):
+    """A token set: its axes, the symbol that is an axis's extent (or None), and the extents at given sizes."""
+
+    name: str
+    axes: tuple[str, ...]
+    symbols: tuple[str | None, ...]
+    extents: Callable[[dict[str, Any]], tuple[int, ...]]
+
+
+class Argument(NamedTuple):
+    """An input: its token set, whether it has `query` heads, `kv` heads or none, a width, and its kind."""
+
+    name: str
+    tokens: Tokens
+    heads: str | None
+    width: bool
+    kind: str
+
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def read_arguments(
+    arguments: tuple[Argument, ...], tensors: dict[str, Any], grid: Grid
+) -> tuple[dict[str, Any], dict[str, Tensor], bool]:
+    """Sizes and fields for the mechanism, flattened tensors, and whether the first one came flattened.
+
+    Raises:
+        TypeError: an argument is not a tensor of the right type, or on another device.
+        ValueError: a shape does not fit the token sets, or the other arguments.
+    """
+    first = arguments[0].name
+    for argument in arguments:
+        check_type(argument, tensors[argument.name], tensors[first])
+    sizes: dict[str, Any] = {}
+    for argument in arguments:
+        learn_symbols(argument, tensors[argument.name], grid, sizes)
+    flat: dict[str, Tensor] = {}
+    for argument in arguments:
+        learn_sizes(argument, tensors[argument.name], sizes)
+        flat[argument.name] = flatten(argument, tensors[argument.name], sizes)
+    check_heads(arguments, flat, sizes)
+    reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
+    sizes["dtype"] = torch.float64 if torch.float64 in reals else torch.float32
+    for argument in arguments:
+        if not argument.width:
+            flat[argument.name] = flat[argument.name].unflatten(-1, argument.tokens.extents(sizes))
+            sizes[argument.name] = Field(flat[argument.name])
+    return sizes, flat, is_flat(arguments[0], tensors[first])
+
+
+def check_type(argument: Argument, tensor: Any, first: Tensor) -> None:
+    """A tensor of the declared kind, on one device and of one type with the first argument."""
+    name = argument.name
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
+    allowed = {"real": FLOATS, "int": INTEGERS, "bool": (torch.bool,)}[argument.kind]
+    if tensor.dtype not in allowed:
+        raise TypeError(f"{name}: expected {argument.kind} elements, got {tensor.dtype}")
+    if tensor.device != first.device:
+        raise TypeError(f"{name}: on {tensor.device}, but the first argument is on {first.device}")
+    if argument.width and argument.kind == "real" and tensor.dtype != first.dtype:
+        raise TypeError(f"{name}: {tensor.dtype}, but the first argument is {first.dtype}")
+    if tensor.dim() not in (dimensions(argument, len(argument.tokens.axes)), dimensions(argument, 1)):
+        raise ValueError(f"{name}: expected shape {shape_words(argument)}, got {tuple(tensor.shape)}")
+
+
+def dimensions(argument: Argument, token_axes: int) -> int:
+    """How many dimensions the argument has with so many token axes."""
+    return 1 + (argument.heads is not None) + token_axes + argument.width
+
+
+def shape_words(argument: Argument) -> str:
+    """The expected shape in words."""
+    heads = {"query": ["heads"], "kv": ["kv heads"], None: []}[argument.heads]
+    return f"({', '.join(['batch', *heads, *argument.tokens.axes, *['width'] * argument.width])})"
+
+
+def is_flat(argument: Argument, tensor: Tensor) -> bool:
+    """Whether the tokens came as one axis instead of a grid."""
+    return len(argument.tokens.axes) > 1 and tensor.dim() == dimensions(argument, 1)
+
+
+def token_shape(argument: Argument, tensor: Tensor) -> tuple[int, ...]:
+    """The token axes of a tensor."""
+    start = 1 + (argument.heads is not None)
+    return tuple(tensor.shape[start : tensor.dim() - argument.width])
+
+
+def learn_symbols(argument: Argument, tensor: Tensor, grid: Grid, sizes: dict[str, Any]) -> None:
+    """Reads symbolic extents off a tensor, or off `grid` where the tokens are flattened."""
+    tokens = argument.tokens
+    shape = token_shape(argument, tensor)
+    if is_flat(argument, tensor):
+        given = grid.get(tokens.name) if isinstance(grid, Mapping) else grid
+        if given is None:
+            if any(tokens.symbols):
+                raise ValueError(
+                    f"{argument.name}: the tokens are flattened; pass grid={tokens_words(tokens)} to say how"
+                )
+            return
+        if len(given) != len(tokens.axes) or math.prod(given) != shape[0]:
+            raise ValueError(f"{argument.name}: grid={tuple(given)} does not make {shape[0]} tokens")
+        shape = tuple(given)
+    for axis, symbol, extent in zip(tokens.axes, tokens.symbols, shape):
+        if symbol is not None and sizes.setdefault(symbol, extent) != extent:
+            raise ValueError(f"{argument.name}: {extent} tokens along axis {axis}, expected {sizes[symbol]}")
+
+
+def tokens_words(tokens: Tokens) -> str:
+    """The extents of a token set by name, e.g. `(h, w)`."""
+    return f"({', '.join(tokens.axes)})"
+
+
+def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> None:
+    """Checks the extents and reads batch, heads and width."""
+    extents = argument.tokens.extents(sizes)
+    shape = token_shape(argument, tensor)
+    if shape != extents and shape != (math.prod(extents),):
+        raise ValueError(f"{argument.name}: tokens {shape}, but {argument.tokens.name} has {extents}")
+    if sizes.setdefault("batch", tensor.shape[0]) != tensor.shape[0]:
+        raise ValueError(f"{argument.name}: batch {tensor.shape[0]}, expected {sizes['batch']}")
+    if argument.width:
+        sizes[f"{argument.name}.width"] = tensor.shape[-1]
+
+
+def flatten(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
+    """(batch, heads or 1, tokens, width), or (batch, heads or 1, tokens) for fields."""
+    if argument.heads is None:
+        tensor = tensor.unsqueeze(1)
+    count = math.prod(argument.tokens.extents(sizes))
+    return tensor.reshape(*tensor.shape[:2], count, *tensor.shape[tensor.dim() - argument.width :])
+
+
+def check_heads(arguments: tuple[Argument, ...], flat: dict[str, Tensor], sizes: dict[str, Any]) -> None:
+    """Query heads agree; key/value heads agree and divide them."""
+    for kind, known in (("query", "heads"), ("kv", "kv_heads")):
+        for argument in arguments:
+            if argument.heads == kind:
+                heads = flat[argument.name].shape[1]
+                if sizes.setdefault(known, heads) != heads:
+                    raise ValueError(f"{argument.name}: {heads} heads, expected {sizes[known]}")
+    heads, kv_heads = sizes["heads"], sizes.setdefault("kv_heads", sizes["heads"])
+    if kv_heads == 0 or heads % kv_heads:
+        raise ValueError(f"{heads} query heads cannot share {kv_heads} key/value heads evenly")
+
+
+def need(condition: Any, message: str) -> None:
+    """Raises ValueError unless a requirement of the spec holds everywhere."""
+    if not bool(torch.as_tensor(condition).all()):
+        raise ValueError(message)
+
+
+def shaped(
+    found: list[tuple[Tensor, Tensor]],
+    tokens: tuple[Tokens, ...],
+    sizes: dict[str, Any],
+    is_flat: bool,
+    return_lse: bool,
+) -> Any:
+    """Results with their token axes (unless the tokens came flattened), with log-sum-exp if asked for."""
+    results = []
+    for (out, lse), owner in zip(found, tokens):
+        if not is_flat:
+            out, lse = out.unflatten(2, owner.extents(sizes)), lse.unflatten(2, owner.extents(sizes))
+        results.append((out, lse) if return_lse else out)
+    return results[0] if len(results) == 1 else tuple(results)

@@ -1,0 +1,47 @@
+"""What distinguishes one attend from another: the hooks that the generator prints from the spec."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from attndsl_codegen.kernels.arguments import Tokens
+
+
+class Mechanism(Protocol):
+    """The hooks of one attend. Coordinates are passed axis by axis, the query's first.
+
+    `at` holds what else an expression may use: extents by name, `heads`, `head`, widths such as
+    `q.width`, fields by name, and `dtype`, the type of real numbers.
+    """
+
+    query: ClassVar[Tokens]
+    key: ClassVar[Tokens]
+    query_tile: ClassVar[tuple[int, ...]]
+    key_tile: ClassVar[tuple[int, ...]]
+    varies_by_batch: ClassVar[bool]
+    varies_by_head: ClassVar[bool]
+    mask_fields: ClassVar[tuple[str, ...]]
+    """Fields that the mask looks up."""
+    real_fields: ClassVar[tuple[str, ...]]
+    """Fields that bias or score look up, with gradient."""
+    score: ClassVar[Any]
+    """The score in place of `s`, or None: score(s, *coordinates, at)."""
+    bias: ClassVar[Any]
+    """What is added to the score, or None: bias(*coordinates, at)."""
+
+    @staticmethod
+    def where(*arguments: Any) -> Tensor:
+        """Whether the key is visible to the query: where(*coordinates, at)."""
+        ...
+
+    @staticmethod
+    def bounds(*arguments: Any) -> tuple[Any, Any]:
+        """Whether all pairs of boxes must be visible, and whether any may be: bounds(*ranges, at)."""
+        ...
+
+    @staticmethod
+    def scale(at: dict[str, Any]) -> float:
+        """The factor of the dot product."""
+        ...

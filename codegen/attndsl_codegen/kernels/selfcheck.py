@@ -1,0 +1,79 @@
+"""What a generated file does when it is run: it checks itself against its own dense definition."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attndsl_codegen.kernels.arguments import Argument, read_arguments
+from attndsl_codegen.kernels.attend import Attend, dense, tiled
+
+TOLERANCE = 1e-5
+
+
+def example_inputs(arguments: tuple[Argument, ...], sizes: dict[str, Any]) -> dict[str, Tensor]:
+    """Random inputs of one batch element, two heads and width 32."""
+    generator = torch.Generator().manual_seed(0)
+    inputs: dict[str, Tensor] = {}
+    for argument in arguments:
+        shape = (1, *[2] * (argument.heads is not None), *argument.tokens.extents(sizes), *[32] * argument.width)
+        if argument.kind == "real":
+            inputs[argument.name] = torch.randn(shape, generator=generator)
+        else:
+            high = 2 if argument.kind == "bool" else 4
+            values = torch.randint(0, high, shape, generator=generator)
+            inputs[argument.name] = values.bool() if argument.kind == "bool" else values
+    return inputs
+
+
+def run_with_gradients(
+    results: Callable[..., Any],
+    arguments: tuple[Argument, ...],
+    inputs: dict[str, Tensor],
+    attend: Attend,
+    rows: Tensor | None,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs and the gradients of a fixed random projection of them, on the chosen query rows."""
+    leaves = {
+        name: tensor.detach().clone().requires_grad_(tensor.is_floating_point()) for name, tensor in inputs.items()
+    }
+    at, flat, _ = read_arguments(arguments, leaves, None)
+    outputs = [out if rows is None else out[:, :, rows] for out, _ in results(at, attend, **flat)]
+    generator = torch.Generator().manual_seed(1)
+    upstream = [torch.randn(out.shape, generator=generator).to(out.dtype) for out in outputs]
+    torch.autograd.backward(outputs, upstream)
+    grads = [leaf.grad for leaf in leaves.values() if leaf.grad is not None]
+    return [out.detach() for out in outputs], grads
+
+
+def relative_error(found: Tensor, exact: Tensor) -> float:
+    """The largest difference over the largest exact value."""
+    return float((found.double() - exact).abs().max() / exact.abs().max().clamp(min=1e-30))
+
+
+def self_check(
+    results: Callable[..., Any], arguments: tuple[Argument, ...], sizes: dict[str, Any], sampled: bool
+) -> int:
+    """Compares the tiled path with the definition, forward and backward; prints errors and time.
+
+    Args:
+        sampled: compute the definition for 64 of the queries only, where all would take too long.
+    """
+    inputs = example_inputs(arguments, sizes)
+    count = math.prod(arguments[0].tokens.extents(sizes))
+    rows = torch.randperm(count, generator=torch.Generator().manual_seed(2))[:64] if sampled else None
+    start = time.perf_counter()
+    found = run_with_gradients(results, arguments, inputs, tiled, rows)
+    seconds = time.perf_counter() - start
+    exact_inputs = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
+    exact = run_with_gradients(results, arguments, exact_inputs, dense(rows), rows)
+    forward, backward = (max(map(relative_error, a, b), default=0.0) for a, b in zip(found, exact))
+    passed = forward <= TOLERANCE and backward <= TOLERANCE
+    print(f"sizes {sizes}: forward error {forward:.1e}, backward error {backward:.1e}, {seconds * 1e3:.0f} ms")
+    print("passed" if passed else f"FAILED: the tolerance is {TOLERANCE:.0e}")
+    return 0 if passed else 1

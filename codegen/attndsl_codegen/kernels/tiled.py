@@ -1,0 +1,185 @@
+"""Tiled softmax attention in torch: gathers the keys that a query tile sees; recomputes in backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attndsl_codegen.kernels.fields import Field
+from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.plan import Group, Plan
+from attndsl_codegen.kernels.softmax import softmax_attention
+
+WORKSPACE = 1 << 21
+"""Scores held at a time."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A few query tiles of one group: what to gather, and which slots are real.
+
+    Attributes:
+        layer: the batch elements and heads, as slices.
+        heads: how many query heads there are in all.
+        query_tokens, key_tokens: token numbers (tiles, slots).
+        query_exists, key_exists: which slots hold a token.
+        i, j: coordinates per axis, (tiles, queries, 1) and (tiles, 1, keys).
+        full: no mask is needed.
+    """
+
+    layer: tuple[slice, slice]
+    heads: int
+    query_tokens: Tensor
+    query_exists: Tensor
+    key_tokens: Tensor
+    key_exists: Tensor
+    i: list[Tensor]
+    j: list[Tensor]
+    full: bool
+
+
+def steps(plan: Plan, batch: int, heads: int, device: torch.device) -> Iterator[Step]:
+    """The plan in pieces whose scores fit the workspace."""
+    for group in plan.groups:
+        rows = (1 if group.batch is not None else batch) * (1 if group.head is not None else heads)
+        scores = rows * plan.query.slots * plan.key.slots * group.keys.shape[1]
+        size = max(1, WORKSPACE // scores)
+        for start in range(0, len(group.queries), size):
+            yield make_step(plan, group, heads, slice(start, start + size), device)
+
+
+def make_step(plan: Plan, group: Group, heads: int, members: slice, device: torch.device) -> Step:
+    """Coordinates and token numbers of some query tiles of a group and of the keys they see."""
+    i, query_exists = plan.query.coordinates(group.queries[members])
+    j, key_exists = plan.key.coordinates(group.keys[members])
+    layer = one_or_all(group.batch), one_or_all(group.head)
+    tensors = [plan.query.tokens(i), query_exists, plan.key.tokens(j).flatten(1), key_exists.flatten(1)]
+    query_tokens, query_exists, key_tokens, key_exists = (tensor.to(device) for tensor in tensors)
+    i = [coord.to(device).unsqueeze(-1) for coord in i]
+    j = [coord.to(device).flatten(1).unsqueeze(-2) for coord in j]
+    return Step(layer, heads, query_tokens, query_exists, key_tokens, key_exists, i, j, group.full)
+
+
+def one_or_all(index: int | None) -> slice:
+    """The slice that keeps one index, or everything."""
+    return slice(None) if index is None else slice(index, index + 1)
+
+
+class TiledAttention(torch.autograd.Function):
+    """One attend on flattened tensors (batch, heads, tokens, width); keys and values may have fewer heads.
+
+    Returns the output and the natural log-sum-exp, both in the accumulation type.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        mechanism: type[Mechanism],
+        plan: Plan,
+        at: dict[str, Any],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *real_fields: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
+        ctx.save_for_backward(q, k, v, *real_fields)
+        out = q.new_zeros(*q.shape[:3], v.shape[-1])
+        lse = torch.full(q.shape[:3], -torch.inf, dtype=at["dtype"], device=q.device)
+        fields = with_fields(mechanism, at, real_fields)
+        for step in steps(plan, q.shape[0], q.shape[1], q.device):
+            o, row_lse = attend_step(mechanism, step, fields, *gather(step, q, k, v))
+            put(out, step, o)
+            put(lse, step, row_lse)
+        return out, lse
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Any, ...]:
+        q, k, v, *real_fields = ctx.saved_tensors
+        grads = [torch.zeros_like(tensor, dtype=ctx.at["dtype"]) for tensor in (q, k, v)]
+        field_grads = [torch.zeros_like(field) for field in real_fields]
+        for step in steps(ctx.plan, q.shape[0], q.shape[1], q.device):
+            leaves = [tensor.detach().requires_grad_() for tensor in gather(step, q, k, v)]
+            field_leaves = [field.detach().requires_grad_() for field in real_fields]
+            with torch.enable_grad():
+                fields = with_fields(ctx.mechanism, ctx.at, field_leaves)
+                outputs = attend_step(ctx.mechanism, step, fields, *leaves)
+            upstream = take(grad_out, step), take(grad_lse, step)
+            found = torch.autograd.grad(outputs, [*leaves, *field_leaves], upstream, allow_unused=True)
+            for grad, part, side in zip(grads, found, ("query", "key", "key")):
+                if part is not None:
+                    add(grad, step, side, part)
+            for grad, part in zip(field_grads, found[3:]):
+                if part is not None:
+                    grad += part
+        return None, None, None, *(g.to(t.dtype) for g, t in zip(grads, (q, k, v))), *field_grads
+
+
+def with_fields(mechanism: type[Mechanism], at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
+    """`at` with the differentiable fields in place."""
+    return {**at, **{name: Field(data) for name, data in zip(mechanism.real_fields, real_fields)}}
+
+
+def gather(step: Step, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The tokens of a step: (batch, heads, tiles, slots, width)."""
+    key_layer = kv_layer(step.layer, q.shape[1] // k.shape[1])
+    return (
+        q[step.layer][:, :, step.query_tokens],
+        k[key_layer][:, :, step.key_tokens],
+        v[key_layer][:, :, step.key_tokens],
+    )
+
+
+def kv_layer(layer: tuple[slice, slice], group: int) -> tuple[slice, slice]:
+    """The key/value heads that serve the query heads of a layer, `group` query heads each."""
+    batch, head = layer
+    if head.start is None:
+        return layer
+    return batch, slice(head.start // group, head.start // group + 1)
+
+
+def take(full: Tensor, step: Step) -> Tensor:
+    """The rows of a step's queries; slots without a token send nothing."""
+    rows = full[step.layer][:, :, step.query_tokens]
+    exists = step.query_exists if rows.dim() == 4 else step.query_exists.unsqueeze(-1)
+    return torch.where(exists, rows, 0.0)
+
+
+def put(full: Tensor, step: Step, part: Tensor) -> None:
+    """Writes the rows of a step's queries; every token has one slot."""
+    rows = part.flatten(2, 3)[:, :, step.query_exists.flatten()]
+    full[step.layer].index_copy_(2, step.query_tokens[step.query_exists], rows.to(full.dtype))
+
+
+def add(full: Tensor, step: Step, side: str, part: Tensor) -> None:
+    """Adds rows to the tokens they came from; a key may be in many tiles."""
+    query = side == "query"
+    tokens, exists = (step.query_tokens, step.query_exists) if query else (step.key_tokens, step.key_exists)
+    layer = step.layer if query else kv_layer(step.layer, step.heads // full.shape[1])
+    rows = part.flatten(2, 3)[:, :, exists.flatten()]
+    full[layer].index_add_(2, tokens[exists], rows.to(full.dtype))
+
+
+def attend_step(
+    mechanism: type[Mechanism], step: Step, at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Attention of a step's queries over its keys, and the log-sum-exp."""
+    head = torch.arange(at["heads"], device=q.device)[step.layer[1]].view(-1, 1, 1, 1)
+    here = {name: field_slice(value, step.layer) for name, value in at.items()}
+    here["head"] = head
+    visible = step.key_exists.unsqueeze(-2)
+    if not step.full:
+        visible = visible & mechanism.where(*step.i, *step.j, here)
+    return softmax_attention(mechanism, here, q, k, v, step.i, step.j, visible)
+
+
+def field_slice(value: Any, layer: tuple[slice, slice]) -> Any:
+    """A field restricted to the batch elements and heads at hand; anything else as it is."""
+    if not isinstance(value, Field):
+        return value
+    batch, head = layer
+    return Field(value.data[batch, head if value.data.shape[1] > 1 else slice(None)])

@@ -1,0 +1,31 @@
+"""Names in the generated file: PEP 8 forms of the spec's names, never colliding with Python's or ours."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+
+from attndsl.ir.tokens import TokenSet
+
+
+def class_name(name: str) -> str:
+    """`hunyuan_gna` is `HunyuanGna`."""
+    return safe("".join(part[:1].upper() + part[1:] for part in name.split("_") if part) or "Attention")
+
+
+def function_name(name: str) -> str:
+    """The name itself, with a trailing underscore where Python or torch would be shadowed."""
+    return safe(name)
+
+
+def tokens_name(tokens: TokenSet) -> str:
+    """The constant for a token set: `x` is `TOKENS_X`."""
+    return f"TOKENS_{tokens.name.upper()}"
+
+
+def safe(name: str) -> str:
+    """A name that shadows nothing."""
+    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
+
+
+_TAKEN = {*dir(builtins), "torch", "nn", "math", "time", "forward", "self", "at", "grid", "return_lse"}

@@ -1,0 +1,1 @@
+"""From expressions to Python source: one printer per array library, and function bodies."""

@@ -1,0 +1,152 @@
+"""Prints expressions as Python for an array library. Subexpressions without arrays stay plain Python."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Mapping
+
+from attndsl.ir.index import Apply, Const, Expr, Load, Var
+from attndsl.ir.text import ATOM, COMPARE, PRODUCT, SELECT, SUM, TextPrinter
+from attndsl.ir.walk import postorder
+
+BITWISE = SUM
+"""In Python `&`, `|` and `~` bind tighter than comparisons, so comparisons beside them get parentheses."""
+
+
+def identifier(name: str) -> str:
+    """A spec's name as a Python name: `i.h` is `i_h`; keywords and our own locals get an underscore."""
+    plain = name.replace(".", "_")
+    return plain + "_" if keyword.iskeyword(plain) or plain in TAKEN else plain
+
+
+TAKEN = frozenset("torch math at self cls Tensor Any".split())
+_CLAMP = {"min": "max", "max": "min"}
+"""`min(x, 3)` is `x.clamp(max=3)`."""
+
+
+class ArrayPrinter(TextPrinter):
+    """Prints for a library with numpy's operators.
+
+    Args:
+        arrays: names of the variables that hold arrays; the others are Python numbers.
+        names: names for subexpressions bound elsewhere.
+        variables: how variables are spelled, where not by `identifier`.
+    """
+
+    library = "np"
+
+    def __init__(
+        self,
+        arrays: set[str],
+        names: Mapping[Expr, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(names)
+        self._arrays = arrays
+        self._variables = dict(variables or {})
+        self._is_array: dict[Expr, bool] = {}
+
+    def is_array(self, expr: Expr) -> bool:
+        """Whether an expression has an array for its value."""
+        if expr not in self._is_array:
+            for node in postorder([expr]):
+                match node:
+                    case Var(name):
+                        self._is_array[node] = name in self._arrays
+                    case Load():
+                        self._is_array[node] = True
+                    case Apply(_, args):
+                        self._is_array[node] = any(self._is_array[arg] for arg in args)
+                    case _:
+                        self._is_array[node] = False
+        return self._is_array[expr]
+
+    def constant(self, value: float) -> tuple[str, int]:
+        return (str(value), ATOM) if isinstance(value, bool) else super().constant(value)
+
+    def variable(self, name: str) -> str:
+        return self._variables.get(name, identifier(name))
+
+    def load(self, field: str, coords: tuple[Expr, ...]) -> str:
+        owner, _, extreme = field.partition(".")
+        return f"{identifier(owner)}{'.' + extreme if extreme else ''}({self.comma(coords)})"
+
+    def function(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
+        arrays = [self.is_array(arg) for arg in args]
+        match name:
+            case "and" | "or" if any(arrays):
+                symbol = " & " if name == "and" else " | "
+                return symbol.join(self._at(arg, BITWISE + 1) for arg in args), BITWISE
+            case "not" if arrays[0]:
+                return f"~{self._at(args[0], PRODUCT)}", PRODUCT
+            case "select" if arrays[0]:
+                return f"{self.library}.where({self.comma(args)})", ATOM
+            case "min" | "max" if any(arrays):
+                return self.extreme(name, args)
+            case "ispow2" | "ceilpow2":
+                return f"{self.helpers[name]}({self.show(args[0])})", ATOM
+            case "real":
+                return self.real(args[0]) if arrays[0] else (self._at(args[0], ATOM), ATOM)
+            case "exp" | "log" | "sqrt" | "tanh":
+                return f"{self.library if arrays[0] else 'math'}.{name}({self.show(args[0])})", ATOM
+        return super().function(name, args)
+
+    helpers: Mapping[str, str] = {"ispow2": "is_power_of_two", "ceilpow2": "power_of_two_above"}
+
+    def node(self, expr: Expr) -> tuple[str, int]:
+        match expr:
+            case Apply("<" | "<=" | "==" as name, (a, b)):
+                return f"{self._at(a, SUM)} {name} {self._at(b, SUM)}", COMPARE
+            case Apply("not", (Apply("==", (a, b)),)):
+                return f"{self._at(a, SUM)} != {self._at(b, SUM)}", COMPARE
+        return super().node(expr)
+
+    def operand(self, expr: Expr) -> str:
+        """An expression as an operand of `&` or `|`."""
+        return self._at(expr, BITWISE + 1)
+
+    def extreme(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
+        """`min` or `max` of arrays and numbers."""
+        text = self.show(args[0])
+        for arg in args[1:]:
+            text = f"{self.library}.{name}imum({text}, {self.show(arg)})"
+        return text, ATOM
+
+    def real(self, arg: Expr) -> tuple[str, int]:
+        """Integers as reals."""
+        return f"{self.library}.asarray({self.show(arg)}, dtype=float)", ATOM
+
+
+class NumpyPrinter(ArrayPrinter):
+    """Prints numpy source."""
+
+
+class TorchPrinter(ArrayPrinter):
+    """Prints torch source."""
+
+    library = "torch"
+
+    def extreme(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
+        """Numbers clamp, arrays meet in `torch.minimum`; `min(max(x, a), b)` is one clamp."""
+        arrays = [arg for arg in args if self.is_array(arg)]
+        numbers = [arg for arg in args if not self.is_array(arg)]
+        match arrays:
+            case [Apply("max", inner) as only] if name == "min" and numbers and only not in self.names:
+                low = [arg for arg in inner if not self.is_array(arg)]
+                high = [arg for arg in inner if self.is_array(arg)]
+                if low and len(high) == 1:
+                    clamp = f"{self._number('max', low)}, {self._number('min', numbers)}"
+                    return f"{self._at(high[0], ATOM)}.clamp({clamp})", ATOM
+        text = self._at(arrays[0], ATOM if numbers and len(arrays) == 1 else SELECT)
+        for arg in arrays[1:]:
+            text = f"torch.{name}imum({text}, {self.show(arg)})"
+        if numbers:
+            text = f"{text}.clamp({_CLAMP[name]}={self._number(name, numbers)})"
+        return text, ATOM
+
+    def _number(self, name: str, args: list[Expr]) -> str:
+        return self.show(args[0]) if len(args) == 1 else f"{name}({self.comma(tuple(args))})"
+
+    def real(self, arg: Expr) -> tuple[str, int]:
+        return f'{self._at(arg, ATOM)}.to(at["dtype"])', ATOM
+
