@@ -80,42 +80,55 @@ def analyse(
         sizes: values of the symbols, and `heads`.
         fields: per run-time field in `where` its values, (batch, [heads,] *extents).
     """
-    needed = field_names(attend.where)
-    values = {name: (fields or {})[name] for name in needed}
-    batches: list[int | None] = list(range(next(iter(values.values())).shape[0])) if values else [None]
-    found: list[HeadClass] = []
-    for batch in batches:
-        here = {name: value[batch] for name, value in values.items()}
-        for predicate, heads in _head_classes(attend, sizes, here):
-            found.append(_analyse_class(predicate, heads, batch, query, key))
+    found = [_analyse_class(members, query, key) for members in head_classes(attend, sizes, fields)]
     return Analysis(query, key, tuple(found))
 
 
-def _head_classes(
-    attend: Attend, sizes: Mapping[str, int], fields: Mapping[str, NDArray[Any]]
-) -> list[tuple[Predicate, tuple[int, ...]]]:
+@dataclass(frozen=True)
+class HeadPredicate:
+    """Heads (of one batch element, or of all if None) whose masks are the same condition."""
+
+    heads: tuple[int, ...]
+    batch: int | None
+    predicate: Predicate
+
+
+def head_classes(
+    attend: Attend, sizes: Mapping[str, int], fields: Mapping[str, NDArray[Any]] | None = None
+) -> list[HeadPredicate]:
     """Heads are of one class when their predicates are the same expression after putting `head` in."""
-    if "head" not in variables(attend.where):
-        predicate = make_predicate(attend.where, attend.query_tokens, attend.key_tokens, sizes, fields)
-        return [(predicate, tuple(range(sizes.get("heads", 1))))]
-    members: dict[object, tuple[Predicate, list[int]]] = {}
-    for head in range(sizes["heads"]):
-        predicate = make_predicate(
-            attend.where, attend.query_tokens, attend.key_tokens, {**sizes, "head": head}, fields
-        )
-        members.setdefault(predicate.condition, (predicate, []))[1].append(head)
-    return [(predicate, tuple(heads)) for predicate, heads in members.values()]
+    values = {name: (fields or {})[name] for name in field_names(attend.where)}
+    found: list[HeadPredicate] = []
+    for batch in range(next(iter(values.values())).shape[0]) if values else [None]:
+        members: dict[object, tuple[Predicate, list[int]]] = {}
+        for head in range(sizes.get("heads", 1)):
+            predicate = _at_head(attend, sizes, values, batch, head)
+            members.setdefault(predicate.condition, (predicate, []))[1].append(head)
+        found += [HeadPredicate(tuple(heads), batch, predicate) for predicate, heads in members.values()]
+    return found
 
 
-def _analyse_class(
-    predicate: Predicate, heads: tuple[int, ...], batch: int | None, query: Layout, key: Layout
-) -> HeadClass:
+def _at_head(
+    attend: Attend,
+    sizes: Mapping[str, int],
+    values: Mapping[str, NDArray[Any]],
+    batch: int | None,
+    head: int,
+) -> Predicate:
+    here = {name: value[0 if batch is None else batch] for name, value in values.items()}
+    return make_predicate(
+        attend.where, attend.query_tokens, attend.key_tokens, {**sizes, "head": head}, here
+    )
+
+
+def _analyse_class(members: HeadPredicate, query: Layout, key: Layout) -> HeadClass:
+    predicate = members.predicate
     refined = refine(predicate, query, key)
     tiles, inside = look_inside(predicate, query, key, refined.open)
     schedule, pairs = build_schedule(query, key, refined.full, tiles)
     total = tile_count(query) * tile_count(key)
     counts = Counts(pairs + int(tiles.pairs.sum()), total, schedule.visited, schedule.full, schedule.partial)
-    return HeadClass(heads, batch, predicate, schedule, counts, refined, inside)
+    return HeadClass(members.heads, members.batch, predicate, schedule, counts, refined, inside)
 
 
 def _keys_per_query(found: HeadClass) -> Ints:

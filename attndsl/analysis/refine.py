@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attndsl.analysis.layout import Ints, Layout, ragged
+from attndsl.analysis.layout import Ints, Layout, ragged, tile_coordinates, tile_count
 from attndsl.analysis.predicate import Boxes, Predicate
 
 Ranges = Boxes
@@ -26,14 +26,17 @@ class Refined:
     open: Ranges
 
 
-def refine(predicate: Predicate, query: Layout, key: Layout) -> Refined:
+def refine(predicate: Predicate, query: Layout, key: Layout, start: Ranges | None = None) -> Refined:
     """Every visible pair lies in a full range or an open tile pair; no tile pair is in two of them.
 
     A key tile with empty slots is never full, even where all its tokens are visible: a kernel must mask
     the slots.
+
+    Args:
+        start: the pairs of tile ranges to look at; everything if None.
     """
     edge = np.array(key.grid) - np.where(ragged(key), 1, 0)
-    work = Ranges(*(np.array([bound], dtype=np.int64) for bound in _whole(query) + _whole(key)))
+    work = start or Ranges(*(np.array([bound], dtype=np.int64) for bound in _whole(query) + _whole(key)))
     full: list[Ranges] = []
     still_open: list[Ranges] = []
     while len(work):
@@ -78,3 +81,13 @@ def _concatenate(parts: list[Ranges]) -> Ranges:
 def tile_number(coordinates: Ints, layout: Layout) -> Ints:
     """Tile-grid coordinates as tile numbers."""
     return np.ravel_multi_index(tuple(coordinates.T), layout.grid).astype(np.int64)
+
+
+def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: int) -> float:
+    """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles."""
+    tiles = np.unique(np.linspace(0, tile_count(query) - 1, samples).astype(np.int64))
+    lo = tile_coordinates(query, tiles)
+    ends = [np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)]
+    found = refine(predicate, query, key, Ranges(lo, lo, *ends))
+    visited = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum() + len(found.open)
+    return float(visited) / len(tiles)

@@ -11,7 +11,7 @@ every argument needs no bounds of its own.
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
@@ -59,14 +59,21 @@ def _times(ns: Namespace, a: Interval, b: Interval) -> Interval:
     return _extremes(ns, [x * y for x in a for y in b])
 
 
-def _quotient(divide: Callable[[Any, Any], Any]) -> Callable[..., Interval]:
-    def bounds(ns: Namespace, a: Interval, b: Interval) -> Interval:
-        if b[0] is b[1]:
-            positive = b[0] >= 0
-            return divide(ns.where(positive, a[0], a[1]), b[0]), divide(ns.where(positive, a[1], a[0]), b[0])
-        return _extremes(ns, [divide(x, y) for x in a for y in b])
+def _floordiv(ns: Namespace, a: Interval, b: Interval) -> Interval:
+    """A divisor is never zero: a range that touches zero ends at 1 or -1; one that spans it may be either."""
+    if b[0] is b[1]:
+        positive = b[0] >= 0
+        return ns.where(positive, a[0], a[1]) // b[0], ns.where(positive, a[1], a[0]) // b[0]
+    first, last = ns.where(ns.equal(b[0], 0), 1, b[0]), ns.where(ns.equal(b[1], 0), -1, b[1])
+    lo, hi = _extremes(ns, [x // y for x in a for y in (first, last)])
+    spans = (first < 0) & (last > 0)
+    size = ns.maximum(ns.absolute(a[0]), ns.absolute(a[1]))
+    return ns.where(spans, -size, lo), ns.where(spans, size, hi)
 
-    return bounds
+
+def _unknown(ns: Namespace, *args: Interval) -> Interval:
+    """Reals decide nothing about visibility, so functions that do not simply grow need no sharp bounds."""
+    return -math.inf, math.inf
 
 
 def _extremes(ns: Namespace, corners: list[Any]) -> Interval:
@@ -83,12 +90,18 @@ def _mod(ns: Namespace, a: Interval, b: Interval) -> Interval:
 
 
 def _power(ns: Namespace, a: Interval, b: Interval) -> Interval:
-    if b[0] is not b[1]:  # on reals only, where the base is positive
-        return _extremes(ns, [x**y for x in a for y in b])
-    exponent = b[0]  # the checker admits only constant exponents >= 0 on integers
+    exponent = b[0]
+    if not _is_integer(exponent):
+        return _unknown(ns)
+    # The checker admits only constant exponents >= 0 on integers.
     size = ns.maximum(ns.absolute(a[0]), ns.absolute(a[1])) ** exponent
     signed = a[0] < 0
     return ns.where(signed, -size, a[0] ** exponent), ns.where(signed, size, a[1] ** exponent)
+
+
+def _is_integer(exponent: Any) -> bool:
+    """Whether an exponent is a plain integer, possibly as a constant expression."""
+    return isinstance(getattr(exponent, "value", exponent), int)
 
 
 def _abs(ns: Namespace, a: Interval) -> Interval:
@@ -122,9 +135,9 @@ def _ispow2(ns: Namespace, a: Interval) -> Interval:
 _TABLE = (
     Function("+", None, _fold(lambda ns, a, b: a + b)),
     Function("*", None, _fold(lambda ns, a, b: a * b), _fold(_times)),
-    Function("//", 2, lambda ns, a, b: a // b, _quotient(operator.floordiv), on=("int",)),
+    Function("//", 2, lambda ns, a, b: a // b, _floordiv, on=("int",)),
     Function("%", 2, lambda ns, a, b: a % b, _mod, on=("int",)),
-    Function("/", 2, lambda ns, a, b: a / b, _quotient(operator.truediv), result="real", on=("real",)),
+    Function("/", 2, lambda ns, a, b: a / b, _unknown, result="real", on=("real",)),
     Function("**", 2, lambda ns, a, b: a**b, _power),
     Function("min", None, _fold(lambda ns, a, b: ns.minimum(a, b))),
     Function("max", None, _fold(lambda ns, a, b: ns.maximum(a, b))),

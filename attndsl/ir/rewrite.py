@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from attndsl.ir.bounds import Bounds
 from attndsl.ir.index import FALSE, MAX_INTEGER, TRUE, ZERO, Apply, ArithmeticProblem, Const, Expr, apply
-from attndsl.ir.walk import transform
+from attndsl.ir.walk import children, postorder, rebuild
 
 
 class Ranges:
@@ -66,17 +66,35 @@ class Rule:
 
 
 def simplify(expr: Expr, ranges: Ranges | None = None) -> Expr:
-    """Applies the rules bottom-up until none matches; the value is unchanged wherever `ranges` hold."""
-    known = ranges or Ranges({})
+    """Applies the rules bottom-up until none matches; the value is unchanged wherever `ranges` hold.
 
-    def rule(node: Expr) -> Expr:
-        for candidate in RULES:
-            simpler = candidate.apply(node, known)
-            if simpler is not None and simpler is not node:
-                return simplify(simpler, known)
-        return node
+    An expression in which some part has no value (a branch never taken that divides by zero, say) is
+    left as it is.
+    """
+    try:
+        return _simplified(expr, ranges or Ranges({}), {})
+    except ArithmeticProblem:
+        return expr
 
-    return transform(expr, rule)
+
+def _simplified(expr: Expr, ranges: Ranges, done: dict[Expr, Expr]) -> Expr:
+    """As `simplify`; `done` holds what is already known, so that shared parts are visited once."""
+    for node in postorder([expr]):
+        if node in done:
+            continue
+        operands = tuple(done[child] for child in children(node))
+        simpler = _rewritten(node if operands == children(node) else rebuild(node, operands), ranges)
+        done[node] = node if simpler is node else _simplified(simpler, ranges, done)
+    return done[expr]
+
+
+def _rewritten(node: Expr, ranges: Ranges) -> Expr:
+    """The node after the first rule that changes it."""
+    for rule in RULES:
+        simpler = rule.apply(node, ranges)
+        if simpler is not None and simpler is not node:
+            return simpler
+    return node
 
 
 def _terms(expr: Expr) -> tuple[Expr, ...]:

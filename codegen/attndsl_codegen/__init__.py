@@ -1,0 +1,22 @@
+"""Writes a program as one self-contained Python file."""
+
+from __future__ import annotations
+
+from attndsl import __version__
+from attndsl.ir.program import Program
+from attndsl.planning.plan import plan_program
+from attndsl_codegen.emit import Emitter
+from attndsl_codegen.hooks import Tiles
+
+__all__ = ["generate"]
+
+
+def generate(program: Program) -> str:
+    """The generated file. The same program gives the same bytes.
+
+    Raises:
+        AttnError: no sizes satisfy the program's requirements.
+    """
+    plan = plan_program(program)
+    tiles = {name: Tiles(choice.query, choice.key) for name, choice in plan.tiles.items()}
+    return Emitter(program, tiles, plan.example, plan.sampled, __version__).source()

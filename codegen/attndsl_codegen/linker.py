@@ -67,8 +67,7 @@ def _definition(name: str, module: str, node: ast.stmt, lines: list[str], end: a
     decorators = getattr(node, "decorator_list", [])
     first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
     text = "\n".join(lines[first - 1 : end.end_lineno])
-    mentions = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-    return Definition(name, module, text, mentions)
+    return Definition(name, module, text, frozenset(mentioned(text)))
 
 
 def link(roots: Iterable[str]) -> list[Definition]:
@@ -84,9 +83,14 @@ def link(roots: Iterable[str]) -> list[Definition]:
     return [definition for name, definition in known.items() if name in wanted]
 
 
+def mentioned(text: str) -> set[str]:
+    """The names that occur in a piece of Python."""
+    return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+
+
 def imports_for(text: str) -> list[str]:
     """The import lines that a text needs, standard library first, names of one module on one line."""
-    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    names = mentioned(text)
     plain: set[str] = set()
     members: dict[str, set[str]] = {}
     for name, line in {**library().imports, "nn": "from torch import nn"}.items():

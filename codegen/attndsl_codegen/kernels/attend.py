@@ -11,9 +11,8 @@ from torch import Tensor
 
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Plan, make_plan
-from attndsl_codegen.kernels.softmax import softmax_attention
+from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores
 from attndsl_codegen.kernels.tiled import TiledAttention
-from attndsl_codegen.kernels.tiles import Bricks
 
 Attend = Callable[..., tuple[Tensor, Tensor]]
 PLANS: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
@@ -45,7 +44,7 @@ def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, head
 
 
 def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
-    """The attend by its definition: every query against every key. For checks.
+    """The attend by its definition, every query against every key, differentiated by torch. For checks.
 
     Args:
         rows: compute these queries only, leaving zeros elsewhere; all if None.
@@ -55,21 +54,29 @@ def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
     def attend(
         mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
     ) -> tuple[Tensor, Tensor]:
-        queries = Bricks(mechanism.query.extents(at), mechanism.query.extents(at))
-        keys = Bricks(mechanism.key.extents(at), mechanism.key.extents(at))
-        whole = torch.zeros(1, dtype=torch.long)
-        i = [coord[0] for coord in queries.coordinates(whole)[0]]
-        j = [coord.unsqueeze(-2).to(q.device) for coord in keys.coordinates(whole)[0]]
-        head = torch.arange(q.shape[1], device=q.device).view(-1, 1, 1, 1)
-        chosen = torch.arange(q.shape[2]) if rows is None else rows
+        i, j = (all_coordinates(tokens.extents(at)) for tokens in (mechanism.query, mechanism.key))
+        j = [coord.view(1, 1, -1) for coord in j]
+        head = torch.arange(q.shape[1]).view(-1, 1, 1, 1)
+        k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
         out, lse = q.new_zeros(*q.shape[:3], v.shape[-1]), torch.full_like(q[..., 0], -torch.inf)
-        for part in chosen.split(chunk):
-            here = [coord[part].view(1, -1, 1).to(q.device) for coord in i]
-            visible = torch.as_tensor(mechanism.where(*here, *j, {**at, "head": head}), device=q.device)
-            o, row_lse = softmax_attention(
-                mechanism, {**at, "head": head}, q[:, :, None, part], k[:, :, None], v[:, :, None], here, j, visible
-            )
-            out, lse = out.index_copy(2, part, o[:, :, 0]), lse.index_copy(2, part, row_lse[:, :, 0])
+        for part in (torch.arange(q.shape[2]) if rows is None else rows).split(chunk):
+            here, coords = {**at, "head": head}, [coord[part].view(1, -1, 1) for coord in i]
+            s = (q[:, :, None, part] * mechanism.scale(at)) @ k[:, :, None].transpose(-1, -2)
+            s = shaped_scores(mechanism, here, s, coords, j)
+            visible = torch.as_tensor(mechanism.where(*coords, *j, here)).expand_as(s) & (s > -torch.inf)
+            seen = visible.any(-1, keepdim=True)
+            # Masked pairs, and rows without keys, pass through finite numbers so that no NaN is born.
+            s = torch.where(visible | ~seen, s.nan_to_num(neginf=0.0), -torch.inf)
+            weight = torch.where(seen, s.softmax(-1), 0.0)
+            row_lse = torch.where(seen[..., 0], s.logsumexp(-1), -torch.inf)
+            out = out.index_copy(2, part, (weight @ v[:, :, None])[:, :, 0].to(out.dtype))
+            lse = lse.index_copy(2, part, row_lse[:, :, 0])
         return out, lse
 
     return attend
+
+
+def all_coordinates(extents: tuple[int, ...]) -> list[Tensor]:
+    """The coordinates of every token, per axis."""
+    grid = torch.meshgrid(*(torch.arange(extent) for extent in extents), indexing="ij")
+    return [coord.flatten() for coord in grid]

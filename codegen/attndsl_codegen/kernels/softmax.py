@@ -1,4 +1,9 @@
-"""Softmax over gathered keys: score, bias, mask, weights, log-sum-exp, in the accumulation type."""
+"""Softmax attention of a few query tiles over their gathered keys: forward, and backward by recomputation.
+
+Shapes: queries (batch, heads, tiles, queries, width), keys alike; scores (..., queries, keys). Everything
+is computed in the accumulation type. A query that sees no key gets zeros, a log-sum-exp of minus infinity,
+and no gradient.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,28 @@ from torch import Tensor
 from attndsl_codegen.kernels.mechanism import Mechanism
 
 
-def softmax_attention(
+def shaped_scores(mechanism: type[Mechanism], at: dict[str, Any], s: Tensor, i: list[Tensor], j: list[Tensor]) -> Tensor:
+    """The spec's score function and bias, if it has any."""
+    if mechanism.score is not None:
+        s = mechanism.score(s, *i, *j, at)
+    if mechanism.bias is not None:
+        s = s + mechanism.bias(*i, *j, at)
+    return s
+
+
+def per_query_head(k: Tensor, heads: int) -> Tensor:
+    """Key or value heads repeated for the query heads they serve."""
+    group = heads // k.shape[1]
+    return k if group == 1 else k.repeat_interleave(group, 1)
+
+
+def per_kv_head(grad: Tensor, heads: int) -> Tensor:
+    """Gradients summed over the query heads that share a key/value head."""
+    group = grad.shape[1] // heads
+    return grad if group == 1 else grad.unflatten(1, (heads, group)).sum(2)
+
+
+def softmax_forward(
     mechanism: type[Mechanism],
     at: dict[str, Any],
     q: Tensor,
@@ -18,29 +44,58 @@ def softmax_attention(
     v: Tensor,
     i: list[Tensor],
     j: list[Tensor],
-    visible: Tensor,
+    visible: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Output (..., queries, width) and natural log-sum-exp (..., queries).
-
-    A query that sees no key gets zeros and minus infinity, and its gradient is zero.
-    """
-    dtype = at["dtype"]
-    group = q.shape[1] // k.shape[1]
-    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-    if group > 1:
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    s = (q * mechanism.scale(at)) @ k.transpose(-1, -2)
-    if mechanism.score is not None:
-        s = mechanism.score(s, *i, *j, at)
-    if mechanism.bias is not None:
-        s = s + mechanism.bias(*i, *j, at)
-    visible = visible & (s > -torch.inf)
-    s = torch.where(visible, s, -torch.inf)
-    top = s.detach().amax(-1, keepdim=True)
-    top = torch.where(top == -torch.inf, 0.0, top)
-    weight = torch.where(visible, torch.exp(torch.where(visible, s, top) - top), 0.0)
+    """Output and natural log-sum-exp; `visible` is None where every pair is."""
+    q, k, v = (t.to(at["dtype"]) for t in (q, k, v))
+    k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
+    s = shaped_scores(mechanism, at, (q * mechanism.scale(at)) @ k.transpose(-1, -2), i, j)
+    if visible is not None:
+        s = s.masked_fill_(~visible, -torch.inf)
+    top = s.amax(-1, keepdim=True)
+    top = top.masked_fill_(top == -torch.inf, 0.0)
+    weight = s.sub_(top).exp_()
     total = weight.sum(-1, keepdim=True)
-    empty = total == 0
-    total = torch.where(empty, 1.0, total)
-    lse = torch.where(empty, -torch.inf, torch.log(total) + top)
-    return (weight @ v) / total, lse.squeeze(-1)
+    lse = (total.log() + top).squeeze(-1)
+    return (weight @ v) / total.masked_fill_(total == 0, 1.0), lse
+
+
+def softmax_backward(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    fields: list[Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    i: list[Tensor],
+    j: list[Tensor],
+    visible: Tensor | None,
+    saved: tuple[Tensor, Tensor],
+    upstream: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
+    """Gradients of q, k, v and of the fields in score and bias.
+
+    Args:
+        fields: the differentiable fields, leaves that `at` refers to.
+        saved: output and log-sum-exp of the forward pass.
+        upstream: their gradients.
+    """
+    dtype, kv_heads, scale = at["dtype"], k.shape[1], mechanism.scale(at)
+    q, k, v = (t.to(dtype) for t in (q, k, v))
+    k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
+    raw = (q * scale) @ k.transpose(-1, -2)
+    with torch.enable_grad():
+        leaf = raw.requires_grad_()
+        s = shaped_scores(mechanism, at, leaf, i, j)
+    hidden = s.detach() if visible is None else s.detach().masked_fill(~visible, -torch.inf)
+    (out, lse), (grad_out, grad_lse) = (tuple(t.to(dtype) for t in pair) for pair in (saved, upstream))
+    weight = torch.exp(hidden - lse.masked_fill(lse == -torch.inf, 0.0).unsqueeze(-1))
+    # d lse / d s is the weight itself, so its gradient joins the row sum of the softmax.
+    row = ((grad_out * out).sum(-1) - grad_lse).unsqueeze(-1)
+    grad_s = weight * (grad_out @ v.transpose(-1, -2) - row)
+    field_grads: list[Tensor | None] = []
+    if s is not leaf:
+        grad_s, *field_grads = torch.autograd.grad(s, [leaf, *fields], grad_s, allow_unused=True)
+    grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
+    grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads) * scale
+    return (grad_s @ k) * scale, grad_k, grad_v, field_grads

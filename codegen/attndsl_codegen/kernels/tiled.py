@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Group, Plan
-from attndsl_codegen.kernels.softmax import softmax_attention
+from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
 
 WORKSPACE = 1 << 21
 """Scores held at a time."""
@@ -86,34 +87,40 @@ class TiledAttention(torch.autograd.Function):
         v: Tensor,
         *real_fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
-        ctx.save_for_backward(q, k, v, *real_fields)
         out = q.new_zeros(*q.shape[:3], v.shape[-1])
         lse = torch.full(q.shape[:3], -torch.inf, dtype=at["dtype"], device=q.device)
-        fields = with_fields(mechanism, at, real_fields)
+        at = with_fields(mechanism, at, real_fields)
         for step in steps(plan, q.shape[0], q.shape[1], q.device):
-            o, row_lse = attend_step(mechanism, step, fields, *gather(step, q, k, v))
+            here = at_step(at, step)
+            o, row_lse = softmax_forward(mechanism, here, *gather(step, q, k, v), *mask(mechanism, here, step))
             put(out, step, o)
             put(lse, step, row_lse)
+        ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
+        ctx.save_for_backward(q, k, v, out, lse, *real_fields)
         return out, lse
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Any, ...]:
-        q, k, v, *real_fields = ctx.saved_tensors
+        q, k, v, out, lse, *real_fields = ctx.saved_tensors
         grads = [torch.zeros_like(tensor, dtype=ctx.at["dtype"]) for tensor in (q, k, v)]
         field_grads = [torch.zeros_like(field) for field in real_fields]
         for step in steps(ctx.plan, q.shape[0], q.shape[1], q.device):
-            leaves = [tensor.detach().requires_grad_() for tensor in gather(step, q, k, v)]
-            field_leaves = [field.detach().requires_grad_() for field in real_fields]
-            with torch.enable_grad():
-                fields = with_fields(ctx.mechanism, ctx.at, field_leaves)
-                outputs = attend_step(ctx.mechanism, step, fields, *leaves)
-            upstream = take(grad_out, step), take(grad_lse, step)
-            found = torch.autograd.grad(outputs, [*leaves, *field_leaves], upstream, allow_unused=True)
+            leaves = [field.detach().requires_grad_() for field in real_fields]
+            with torch.enable_grad():  # slices of the fields must stay connected to the leaves
+                at = at_step(with_fields(ctx.mechanism, ctx.at, leaves), step)
+            *found, found_fields = softmax_backward(
+                ctx.mechanism,
+                at,
+                leaves,
+                *gather(step, q, k, v),
+                *mask(ctx.mechanism, at, step),
+                saved=(take(out, step), take(lse, step)),
+                upstream=(take(grad_out, step), take(grad_lse, step)),
+            )
             for grad, part, side in zip(grads, found, ("query", "key", "key")):
-                if part is not None:
-                    add(grad, step, side, part)
-            for grad, part in zip(field_grads, found[3:]):
+                add(grad, step, side, part)
+            for grad, part in zip(field_grads, found_fields):
                 if part is not None:
                     grad += part
         return None, None, None, *(g.to(t.dtype) for g, t in zip(grads, (q, k, v))), *field_grads
@@ -143,7 +150,7 @@ def kv_layer(layer: tuple[slice, slice], group: int) -> tuple[slice, slice]:
 
 
 def take(full: Tensor, step: Step) -> Tensor:
-    """The rows of a step's queries; slots without a token send nothing."""
+    """The rows of a step's queries; slots without a token send no gradient."""
     rows = full[step.layer][:, :, step.query_tokens]
     exists = step.query_exists if rows.dim() == 4 else step.query_exists.unsqueeze(-1)
     return torch.where(exists, rows, 0.0)
@@ -164,17 +171,20 @@ def add(full: Tensor, step: Step, side: str, part: Tensor) -> None:
     full[layer].index_add_(2, tokens[exists], rows.to(full.dtype))
 
 
-def attend_step(
-    mechanism: type[Mechanism], step: Step, at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Attention of a step's queries over its keys, and the log-sum-exp."""
-    head = torch.arange(at["heads"], device=q.device)[step.layer[1]].view(-1, 1, 1, 1)
+def mask(
+    mechanism: type[Mechanism], at: dict[str, Any], step: Step
+) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+    """Coordinates of a step, and which pairs are visible (None if all are)."""
+    if step.full:
+        return step.i, step.j, None
+    return step.i, step.j, mechanism.where(*step.i, *step.j, at) & step.key_exists.unsqueeze(-2)
+
+
+def at_step(at: dict[str, Any], step: Step) -> dict[str, Any]:
+    """`at` for the batch elements and heads of a step."""
     here = {name: field_slice(value, step.layer) for name, value in at.items()}
-    here["head"] = head
-    visible = step.key_exists.unsqueeze(-2)
-    if not step.full:
-        visible = visible & mechanism.where(*step.i, *step.j, here)
-    return softmax_attention(mechanism, here, q, k, v, step.i, step.j, visible)
+    heads = torch.arange(at["heads"], device=step.query_tokens.device)[step.layer[1]]
+    return {**here, "head": heads.view(-1, 1, 1, 1)}
 
 
 def field_slice(value: Any, layer: tuple[slice, slice]) -> Any:

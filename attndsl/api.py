@@ -1,0 +1,108 @@
+"""The Python interface: load a spec, compile it, see its mask, run its exact definition."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attndsl.examples import find_spec
+from attndsl.ir.program import Program
+from attndsl.language import load_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from attndsl.oracle import Oracle
+
+
+def load(path_or_name: str | Path, attention: str | None = None, **params: Any) -> Program:
+    """Loads and checks an attention.
+
+    Args:
+        path_or_name: a file, or the name of an installed example.
+        attention: which one, if the file defines several.
+        params: values for its parameters.
+
+    Raises:
+        AttnError: with every problem found in the spec.
+    """
+    return load_file(find_spec(path_or_name), attention, params)
+
+
+def source(program: Program) -> str:
+    """The generated, self-contained Python file for a program. The same program gives the same text."""
+    from attndsl_codegen import generate
+
+    return generate(program)
+
+
+def compile(program: Program, backend: str = "auto") -> type[nn.Module]:
+    """The `nn.Module` class of a program, imported from its generated source.
+
+    Args:
+        backend: `auto` or `torch`; this version generates the torch path only.
+
+    Raises:
+        ValueError: the backend is unknown.
+    """
+    if backend not in ("auto", "torch"):
+        raise ValueError(f"unknown backend {backend!r}; this version has `auto` and `torch`")
+    module = import_source(source(program), program.name)
+    return getattr(module, module.__all__[0])
+
+
+def import_source(text: str, name: str) -> Any:
+    """Imports generated source as a module of its own, with a file behind it for tracebacks."""
+    folder = Path(tempfile.mkdtemp(prefix="attndsl-"))
+    path = folder / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    qualified = f"attndsl_generated_{name}_{abs(hash(text)):x}"
+    spec = importlib.util.spec_from_file_location(qualified, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[qualified] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def oracle(program: Program) -> Oracle:
+    """The exact definition: dense, float64, differentiable; called with the inputs by name."""
+    from attndsl.oracle import oracle as dense_oracle
+
+    return dense_oracle(program)
+
+
+def mask(
+    program: Program,
+    *,
+    attend: str | None = None,
+    heads: int = 1,
+    fields: Mapping[str, NDArray[Any]] | None = None,
+    **extents: int,
+) -> NDArray[np.bool_]:
+    """The dense mask of one attend, for small sizes.
+
+    Args:
+        attend: its name; the last one if not given.
+        heads: the number of heads.
+        fields: values of run-time fields, (batch, [heads,] *extents).
+        extents: the symbolic extents, e.g. `n=64`.
+
+    Returns:
+        Booleans (queries, keys); with leading (batch, heads) axes where the mask depends on them.
+    """
+    from attndsl.analysis.attention import dense_mask
+    from attndsl.planning.sizes import check_sizes
+
+    sizes = {**extents, "heads": heads}
+    check_sizes(program, sizes)
+    value = program.attends[-1] if attend is None else program.value(attend)
+    found = dense_mask(value.op, sizes, fields)
+    return found[0, 0] if found.shape[:2] == (1, 1) else found

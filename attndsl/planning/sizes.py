@@ -1,0 +1,149 @@
+"""Sizes for a program: from `--shape`, checked against its requirements, or found by searching small ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
+from typing import ClassVar
+
+from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
+from attndsl.ir.index import ArithmeticProblem, Const, Var
+from attndsl.ir.problem import Problem
+from attndsl.ir.program import Program
+from attndsl.ir.walk import variables
+from attndsl.language.limits import MAX_EXTENT
+from attndsl.language.problems import BadExtent, BadShape
+
+Sizes = dict[str, int]
+
+
+def read_shape(program: Program, given: Sequence[str]) -> Sizes:
+    """Symbols from options such as `x=30x48x80` or `n=4096`.
+
+    Raises:
+        AttnError: the text is malformed, or does not fit the token sets.
+    """
+    sizes: Sizes = {}
+    for text in (part for option in given for part in option.split(",")):
+        name, equals, values = text.partition("=")
+        name = name.strip()
+        if not equals or not re.fullmatch(r"\s*[0-9]{1,13}(\s*x\s*[0-9]{1,13})*\s*", values):
+            raise fail(BadShape(text, "it is not of the form name=extent", "write n=4096 or x=30x48x80"))
+        extents = [int(value) for value in values.split("x")]
+        for symbol, extent in _assigned(program, text, name, extents):
+            if not 1 <= extent <= MAX_EXTENT:
+                raise fail(BadExtent("the shape", symbol, str(extent)))
+            sizes[symbol] = extent
+    missing = [symbol for symbol in program.symbols if symbol not in sizes]
+    if missing:
+        raise fail(BadShape(",".join(given), f"no extent for {', '.join(missing)}", _example(program)))
+    return sizes
+
+
+def _assigned(program: Program, text: str, name: str, extents: list[int]) -> Iterator[tuple[str, int]]:
+    """Symbols and extents that `name=...` gives; fixed axes must agree."""
+    for tokens in program.token_sets:
+        if tokens.name == name:
+            if len(extents) != len(tokens.axes):
+                raise fail(BadShape(text, f"{tokens} has {len(tokens.axes)} axes", _example(program)))
+            for axis, extent in zip(tokens.axes, extents):
+                match axis.extent:
+                    case Var(symbol):
+                        yield symbol, extent
+                    case Const(fixed) if fixed != extent:
+                        reason = f"axis {axis.name} has {fixed} tokens in the spec"
+                        raise fail(BadShape(text, reason, f"change `{axis.name} = {fixed}` in the spec"))
+            return
+    if name in program.symbols and len(extents) == 1:
+        yield name, extents[0]
+        return
+    known = [*(tokens.name for tokens in program.token_sets), *program.symbols]
+    raise fail(BadShape(text, f"there is no token set or extent `{name}`", f"known: {', '.join(known)}"))
+
+
+def _example(program: Program) -> str:
+    sets = [tokens for tokens in program.token_sets if tokens.symbols]
+    if not sets:
+        return "all extents are fixed in the spec"
+    parts = [f"{tokens.name}={'x'.join('64' for _ in tokens.axes)}" for tokens in sets]
+    return f"write e.g. --shape {' --shape '.join(parts)}"
+
+
+def check_sizes(program: Program, sizes: Mapping[str, int]) -> None:
+    """Checks derived extents and every requirement.
+
+    Raises:
+        AttnError: with all that fail, each pointing at the call that requires it.
+    """
+    failures = [*_bad_extents(program, sizes), *_failed_requirements(program, sizes)]
+    if failures:
+        raise AttnError(failures, dict(program.sources))
+
+
+def _bad_extents(program: Program, sizes: Mapping[str, int]) -> Iterator[Diagnostic]:
+    for tokens in program.token_sets:
+        try:
+            extents = tokens.extents(sizes)
+        except (ArithmeticError, ArithmeticProblem):
+            yield Diagnostic(BadExtent(tokens.name, tokens.axis_names[0], "an undefined number of"))
+            continue
+        for axis, extent in zip(tokens.axes, extents):
+            if not 1 <= extent <= MAX_EXTENT:
+                yield Diagnostic(BadExtent(tokens.name, axis.name, str(extent)))
+
+
+def _failed_requirements(program: Program, sizes: Mapping[str, int]) -> Iterator[Diagnostic]:
+    for requirement in program.requirements:
+        problem: Problem | None = requirement.failure(sizes)
+        if problem is not None:
+            note = Note("required here", requirement.declared)
+            yield Diagnostic(problem, requirement.span, (note,) if requirement.declared != requirement.span else ())
+
+
+class SizeSearch:
+    """Finds sizes at which a program is defined, close to a target.
+
+    Args:
+        program: the program.
+        heads: the number of heads to assume.
+    """
+
+    limit: ClassVar[int] = 4096
+    """Combinations tried."""
+
+    def __init__(self, program: Program, heads: int = 1) -> None:
+        self._program = program
+        self._heads = heads
+
+    def near(self, target: int, spread: int = 0) -> Sizes | None:
+        """Sizes whose extents are close to `target`; with `spread`, later symbols differ by so much."""
+        symbols = self._program.symbols
+        choices = [self._candidates(symbol, max(1, target - at * spread)) for at, symbol in enumerate(symbols)]
+        for values in islice(product(*choices), self.limit):
+            sizes = dict(zip(symbols, values))
+            if self._defined(sizes):
+                return sizes
+        return None
+
+    def _candidates(self, symbol: str, target: int) -> list[int]:
+        """Extents for one symbol that satisfy what is required of it alone, nearest first."""
+        every = sorted(range(1, max(4 * target, 160)), key=lambda value: (abs(value - target), value))
+        alone = [r for r in self._program.requirements if _names(r) == {symbol}]
+        fitting = (value for value in every if all(r.holds({symbol: value, "heads": self._heads}) for r in alone))
+        return list(islice(fitting, 12))
+
+    def _defined(self, sizes: Sizes) -> bool:
+        try:
+            check_sizes(self._program, {**sizes, "heads": self._heads})
+        except AttnError:
+            return False
+        return True
+
+
+def _names(requirement: object) -> set[str]:
+    from attndsl.ir.requirement import Requirement
+
+    assert isinstance(requirement, Requirement)
+    extents = [extent for _, extent in requirement.coordinates]
+    return variables(requirement.condition, *extents) - {name for name, _ in requirement.coordinates}

@@ -1,0 +1,80 @@
+"""Chooses the tile shapes of an attend for the torch path: the ones that visit the fewest slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attndsl.analysis.attention import HeadPredicate, head_classes
+from attndsl.analysis.layout import Brick, slots, tile_count
+from attndsl.analysis.refine import sampled_visits
+from attndsl.ir.ops import Attend
+
+SAMPLES = 48
+"""Query tiles looked at."""
+QUERY_SLOTS, KEY_SLOTS = 64, 16
+"""Keys are gathered row by row, so fine key tiles cost little and fit the mask better."""
+
+
+@dataclass(frozen=True)
+class TileChoice:
+    """Tile shapes of one attend, and how many key slots they visit per query."""
+
+    query: tuple[int, ...]
+    key: tuple[int, ...]
+    visits: float
+
+
+def choose_tiles(
+    attend: Attend, sizes: Mapping[str, int], fields: Mapping[str, NDArray[Any]] | None = None
+) -> TileChoice:
+    """The tile shapes that visit the fewest slots at the given sizes; the most compact among equals.
+
+    Compared on a sample of query tiles by the bounds of the mask, which is what the generated file
+    plans with.
+    """
+    query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
+    predicates = head_classes(attend, sizes, fields)
+    choices = [
+        TileChoice(q, k, _visits(predicates, Brick(query, q), Brick(key, k)))
+        for q in candidates(query, QUERY_SLOTS)
+        for k in candidates(key, KEY_SLOTS)
+    ]
+    return min(choices, key=lambda choice: (round(choice.visits), max(choice.query), max(choice.key)))
+
+
+def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick) -> float:
+    """Visited key slots per query slot that holds a token, over all heads."""
+    visits = sum(sampled_visits(p.predicate, query, key, SAMPLES) * len(p.heads) for p in predicates)
+    tokens = prod(query.extents) / tile_count(query)
+    return visits * slots(query) * slots(key) / tokens
+
+
+def candidates(extents: tuple[int, ...], count: int) -> Iterator[tuple[int, ...]]:
+    """Shapes of about `count` slots: the most even one, and one stretched along each axis."""
+    found = {balanced(extents, count): None}
+    for axis in range(len(extents)):
+        line = tuple(min(count, _power_above(e)) if at == axis else 1 for at, e in enumerate(extents))
+        found[balanced(extents, count, start=line)] = None
+    yield from found
+
+
+def balanced(extents: tuple[int, ...], count: int, start: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Doubles the shortest side, the last axis first, until the tile holds `count` slots."""
+    tile = list(start or (1,) * len(extents))
+    while prod(tile) < count:
+        growing = [axis for axis, extent in enumerate(extents) if tile[axis] < extent]
+        if not growing:
+            break
+        shortest = min(growing, key=lambda axis: (tile[axis], -axis))
+        tile[shortest] *= 2
+    return tuple(tile)
+
+
+def _power_above(extent: int) -> int:
+    return 1 << int(np.ceil(np.log2(max(extent, 1))))
