@@ -34,18 +34,27 @@ class Oracle:
         results = [output for output, _ in self.with_lse(**tensors)]
         return results[0] if len(results) == 1 else tuple(results)
 
-    def with_lse(self, **tensors: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Per result the output `(batch, heads, *tokens, width)` and log-sum-exp `(batch, heads, *tokens)`."""
+    def with_lse(
+        self, rows: torch.Tensor | None = None, **tensors: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Per result the output `(batch, heads, *tokens, width)` and log-sum-exp `(batch, heads, *tokens)`.
+
+        Args:
+            rows: compute these query tokens of the results only; then results are `(batch, heads, rows, ...)`.
+        """
         run = _Run(self.program, tensors)
         known: dict[str, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        finals = final_values(self.program)
         for value in self.program.values:
             match value.op:
                 case Input():
                     known[value.name] = run.input(value.name), None
                 case op:
                     operands = [known[name][0] for name in op.operands]
-                    known[value.name] = op.oracle(OracleContext(torch, run.pairs), *operands)
-        return [run.shaped(known[name], self.program.value(name).type) for name in self.program.results]
+                    context = OracleContext(torch, run.pairs, rows if value.name in finals else None)
+                    known[value.name] = op.oracle(context, *operands)
+        found = [(known[name], self.program.value(name).type) for name in self.program.results]
+        return [run.shaped(result, type_) if rows is None else result for result, type_ in found]  # type: ignore[misc]
 
 
 class _Run:
@@ -84,8 +93,8 @@ class _Run:
         assert type_.tokens is not None
         if type_.heads is Heads.NONE:
             tensor = tensor.unsqueeze(1)
-        flat = tensor.reshape(*tensor.shape[:2], type_.tokens.count(self.sizes), *tensor.shape[tensor.dim() - bool(type_.width):])
-        return flat
+        width = tensor.shape[-1:] if type_.width else ()
+        return tensor.reshape(*tensor.shape[:2], type_.tokens.count(self.sizes), *width)
 
     def shaped(
         self, result: tuple[torch.Tensor, torch.Tensor | None], type_: FeatureType
@@ -96,7 +105,7 @@ class _Run:
         extents = type_.tokens.extents(self.sizes)
         return output.unflatten(2, extents), lse.unflatten(2, extents)
 
-    def pairs(self, query: TokenSet, key: TokenSet) -> Any:
+    def pairs(self, query: TokenSet, key: TokenSet, rows: torch.Tensor | None = None) -> Any:
         """Evaluates pair expressions to tensors that broadcast to (batch, heads, queries, keys)."""
         values: dict[str, Any] = dict(self.sizes)
         values["head"] = torch.arange(self.sizes["heads"]).view(1, -1, 1, 1)
@@ -104,7 +113,8 @@ class _Run:
             extents = tokens.extents(self.sizes)
             grid = torch.meshgrid(*(torch.arange(extent) for extent in extents), indexing="ij")
             for axis, coordinate in zip(tokens.axis_names, grid):
-                values[tokens.coordinate(role, axis).name] = coordinate.reshape(shape)
+                flat = coordinate.flatten() if rows is None or role == KEY else coordinate.flatten()[rows]
+                values[tokens.coordinate(role, axis).name] = flat.reshape(shape)
 
         def evaluated(expr: Expr, **extra: Any) -> Any:
             loads = {name: self._load(name) for name, type_ in self._types.items() if type_.width is None}
@@ -130,6 +140,12 @@ class _Run:
             return field[:, heads, index[0]]
 
         return load
+
+
+def final_values(program: Program) -> set[str]:
+    """Results that no other value reads."""
+    read = {name for value in program.values for name in value.op.operands}
+    return set(program.results) - read
 
 
 def oracle(program: Program) -> Oracle:

@@ -72,9 +72,13 @@ class Arrays:
         self.real_dtype = real_dtype
 
     def _array(self, a: Any) -> Any:
-        if isinstance(a, float):
-            return self.library.asarray(a, dtype=self.real_dtype)
-        return self.library.asarray(a)
+        match a:
+            case float():
+                return self.library.asarray(a, dtype=self.real_dtype)
+            case int():
+                return self.library.asarray(a)
+            case _:
+                return a
 
     def where(self, test: Any, a: Any, b: Any) -> Any:
         return self.library.where(self._array(test), self._array(a), self._array(b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attndsl import __version__
+from attndsl.files import sealed
 from attndsl.ir.program import Program
 from attndsl.planning.plan import plan_program
 from attndsl_codegen.emit import Emitter
@@ -19,4 +20,4 @@ def generate(program: Program) -> str:
     """
     plan = plan_program(program)
     tiles = {name: Tiles(choice.query, choice.key) for name, choice in plan.tiles.items()}
-    return Emitter(program, tiles, plan.example, plan.sampled, __version__).source()
+    return sealed(Emitter(program, tiles, plan.example, plan.sampled, __version__).source())

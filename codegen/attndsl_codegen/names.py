@@ -6,6 +6,7 @@ import builtins
 import keyword
 
 from attndsl.ir.tokens import TokenSet
+from attndsl_codegen.linker import library
 
 
 def class_name(name: str) -> str:
@@ -25,7 +26,11 @@ def tokens_name(tokens: TokenSet) -> str:
 
 def safe(name: str) -> str:
     """A name that shadows nothing."""
-    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
+    taken = keyword.iskeyword(name) or name in _TAKEN or name in library().definitions
+    return f"{name}_" if taken else name
 
 
-_TAKEN = {*dir(builtins), "torch", "nn", "math", "time", "forward", "self", "at", "grid", "return_lse"}
+_TAKEN = {
+    *dir(builtins), "torch", "nn", "math", "time", "self", "at", "grid", "return_lse", "flat", "found", "is_flat",
+    "attend", "results", "check_sizes", "ARGUMENTS", "SPEC", "PARAMETERS", "Any", "Tensor", "Module",
+}  # fmt: skip

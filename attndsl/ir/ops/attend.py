@@ -116,7 +116,9 @@ class Attend:
         """
         xp = context.xp
         q, k, v = operands
-        pairs = context.pairs(self.query_tokens, self.key_tokens)
+        if context.rows is not None:
+            q = q[:, :, context.rows]
+        pairs = context.pairs(self.query_tokens, self.key_tokens, context.rows)
         group = q.shape[1] // k.shape[1]
         k, v = (xp.repeat_interleave(t, group, 1) for t in (k, v))
         s = pairs(self.scale) * (q @ k.transpose(-1, -2))

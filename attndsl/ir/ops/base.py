@@ -33,10 +33,12 @@ class OracleContext:
     Attributes:
         xp: the tensor namespace (torch).
         pairs: evaluates pair expressions of one (query set, key set) to dense tensors.
+        rows: the query tokens to compute, where a sample is enough; None for all.
     """
 
     xp: Any
-    pairs: Callable[[TokenSet, TokenSet], PairValues]
+    pairs: Callable[[TokenSet, TokenSet, Any], PairValues]
+    rows: Any = None
 
 
 class PairValues(Protocol):

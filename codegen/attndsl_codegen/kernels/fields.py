@@ -33,6 +33,7 @@ class Pyramid:
     """Minima and maxima of an integer or boolean field over cells of 2**level tokens along every axis."""
 
     def __init__(self, data: Tensor) -> None:
+        self.dtype = torch.bool if data.dtype == torch.bool else torch.long
         values = data.to("cpu", torch.long)
         self.levels = [(values, values)]
         while max(self.levels[-1][0].shape[2:]) > 1:
@@ -48,18 +49,18 @@ class FieldRange:
     """
 
     def __init__(self, pyramid: Pyramid, batch: Tensor, head: Tensor) -> None:
-        self.levels = pyramid.levels
+        self.levels, self.dtype = pyramid.levels, pyramid.dtype
         _, heads, *self.extents = self.levels[0][0].shape
         self.batch = batch
         self.head = head if heads > 1 else torch.zeros_like(head)
 
     def least(self, *box: Tensor) -> Tensor:
         """The smallest value over boxes `(lo..., hi...)`, bounds inclusive."""
-        return torch.stack(self._cells(0, box)).amin(0)
+        return torch.stack(self._cells(0, box)).amin(0).to(self.dtype)
 
     def greatest(self, *box: Tensor) -> Tensor:
         """The largest value over boxes."""
-        return torch.stack(self._cells(1, box)).amax(0)
+        return torch.stack(self._cells(1, box)).amax(0).to(self.dtype)
 
     def _cells(self, extreme: int, box: tuple[Tensor, ...]) -> list[Tensor]:
         axes = len(self.extents)

@@ -89,7 +89,7 @@ def softmax_backward(
         s = shaped_scores(mechanism, at, leaf, i, j)
     hidden = s.detach() if visible is None else s.detach().masked_fill(~visible, -torch.inf)
     (out, lse), (grad_out, grad_lse) = (tuple(t.to(dtype) for t in pair) for pair in (saved, upstream))
-    weight = torch.exp(hidden - lse.masked_fill(lse == -torch.inf, 0.0).unsqueeze(-1))
+    weight = torch.exp(hidden - lse.masked_fill(lse == -torch.inf, torch.inf).unsqueeze(-1))
     # d lse / d s is the weight itself, so its gradient joins the row sum of the softmax.
     row = ((grad_out * out).sum(-1) - grad_lse).unsqueeze(-1)
     grad_s = weight * (grad_out @ v.transpose(-1, -2) - row)

@@ -115,7 +115,7 @@ class TiledAttention(torch.autograd.Function):
                 leaves,
                 *gather(step, q, k, v),
                 *mask(ctx.mechanism, at, step),
-                saved=(take(out, step), take(lse, step)),
+                saved=(take(out, step), take(lse, step, fill=torch.inf)),  # exp(s - inf) = 0: no gradient
                 upstream=(take(grad_out, step), take(grad_lse, step)),
             )
             for grad, part, side in zip(grads, found, ("query", "key", "key")):
@@ -149,11 +149,11 @@ def kv_layer(layer: tuple[slice, slice], group: int) -> tuple[slice, slice]:
     return batch, slice(head.start // group, head.start // group + 1)
 
 
-def take(full: Tensor, step: Step) -> Tensor:
-    """The rows of a step's queries; slots without a token send no gradient."""
+def take(full: Tensor, step: Step, fill: float = 0.0) -> Tensor:
+    """The rows of a step's queries; slots without a token get `fill`."""
     rows = full[step.layer][:, :, step.query_tokens]
     exists = step.query_exists if rows.dim() == 4 else step.query_exists.unsqueeze(-1)
-    return torch.where(exists, rows, 0.0)
+    return torch.where(exists, rows, fill)
 
 
 def put(full: Tensor, step: Step, part: Tensor) -> None:

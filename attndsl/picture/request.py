@@ -1,0 +1,179 @@
+"""What a picture shall show: options as text, checked against the program and its sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import prod
+
+from attndsl.analysis.layout import Layout, make_layout, tile_count
+from attndsl.diagnostics import fail
+from attndsl.ir.index import TRUE
+from attndsl.ir.ops import Attend
+from attndsl.ir.program import Program, Value
+from attndsl.ir.tokens import TokenSet
+from attndsl.picture.problems import (
+    BadHead,
+    BadQuery,
+    BadTile,
+    NoSuchAttend,
+    NothingToShow,
+    TooLargeToShow,
+)
+from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS, balanced
+
+MAX_TOKENS = 1 << 24
+"""Tokens of a set that a picture can show."""
+MAX_TILE_PAIRS = 1 << 36
+"""Tile pairs of a tile map."""
+LEAST_TILES = 16
+"""Tiles along a side, unless the tokens are too few; smaller pictures get smaller tiles."""
+QUIET_TILES = 1 << 14
+"""Tiles along a side beyond which default tiles grow."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `attndsl show` that say what to draw, as given."""
+
+    attend: str | None = None
+    head: int | None = None
+    query: str | None = None
+    tile_q: str | None = None
+    tile_k: str | None = None
+
+
+def choose_attend(program: Program, name: str | None) -> Value:
+    """The attend of that name; by default the last one that hides something, else the last one.
+
+    Raises:
+        AttnError: there is none.
+    """
+    attends = {value.name: value for value in program.attends}
+    if not attends:
+        raise fail(NothingToShow(program.name))
+    if name is not None:
+        if name not in attends:
+            close = get_close_matches(name, attends, n=1, cutoff=0.6)
+            known = ", ".join(f"`{known}`" for known in attends)
+            raise fail(NoSuchAttend(name, f"did you mean `{close[0]}`?" if close else f"the attends are {known}"))
+        return attends[name]
+    hiding = [value for value in attends.values() if _attend(value).where is not TRUE]
+    return (hiding or list(attends.values()))[-1]
+
+
+def _attend(value: Value) -> Attend:
+    match value.op:
+        case Attend() as attend:
+            return attend
+        case _:
+            raise AssertionError(value.name)
+
+
+def check_tokens(tokens: TokenSet, extents: tuple[int, ...]) -> None:
+    """Refuses sets whose tokens cannot be looked at one by one.
+
+    Raises:
+        AttnError: there are too many.
+    """
+    if prod(extents) > MAX_TOKENS:
+        raise fail(TooLargeToShow(tokens.name, f"{prod(extents):,}", f"{MAX_TOKENS:,}"))
+
+
+def check_head(head: int | None, heads: int) -> None:
+    """Refuses a head that does not exist.
+
+    Raises:
+        AttnError: it is not below `heads`.
+    """
+    if head is not None and not 0 <= head < heads:
+        raise fail(BadHead(head, heads - 1))
+
+
+def read_query(given: str | None, tokens: TokenSet, extents: tuple[int, ...]) -> tuple[int, ...]:
+    """Coordinates of the query whose keys are shown; the middle of the set by default.
+
+    Raises:
+        AttnError: the text names no token of the set.
+    """
+    if given is None:
+        return tuple(extent // 2 for extent in extents)
+    remedy = _query_remedy(tokens, extents)
+    if not re.fullmatch(r"\s*[0-9]{1,15}(\s*,\s*[0-9]{1,15})*\s*", given):
+        raise fail(BadQuery(given, "it is not a list of coordinates", remedy))
+    numbers = tuple(int(part) for part in given.split(","))
+    if len(numbers) == 1 and len(extents) > 1:
+        count = prod(extents)
+        if numbers[0] >= count:
+            raise fail(BadQuery(given, f"{tokens.name} has {count:,} tokens", remedy))
+        return _unravel(numbers[0], extents)
+    if len(numbers) != len(extents):
+        raise fail(BadQuery(given, f"{tokens.name} has {len(extents)} axes, not {len(numbers)}", remedy))
+    for axis, number, extent in zip(tokens.axis_names, numbers, extents):
+        if number >= extent:
+            raise fail(BadQuery(given, f"axis {axis} has {extent:,} tokens", remedy))
+    return numbers
+
+
+def _query_remedy(tokens: TokenSet, extents: tuple[int, ...]) -> str:
+    last = ",".join(str(extent - 1) for extent in extents)
+    first = ",".join("0" for _ in extents)
+    names = ", ".join(tokens.axis_names)
+    flat = f", or by its number, up to {prod(extents) - 1}" if len(extents) > 1 else ""
+    return f"name a query by its ({names}), from {first} to {last}{flat}"
+
+
+def _unravel(number: int, extents: tuple[int, ...]) -> tuple[int, ...]:
+    coordinates: list[int] = []
+    for extent in reversed(extents):
+        number, rest = divmod(number, extent)
+        coordinates.append(rest)
+    return tuple(reversed(coordinates))
+
+
+def choose_layouts(
+    request: Request, sets: tuple[TokenSet, TokenSet], sizes: Mapping[str, int]
+) -> tuple[Layout, Layout]:
+    """The tiles of queries and keys: as asked for, else what the compiler prefers, smaller on small sets.
+
+    Raises:
+        AttnError: a tile does not fit its token set, or there would be too many tiles.
+    """
+    extents = [tokens.extents(sizes) for tokens in sets]
+    slots = [_default_slots(side, most) for side, most in zip(extents, (QUERY_SLOTS, KEY_SLOTS))]
+    layouts: list[Layout] = []
+    options = (("--tile-q", request.tile_q), ("--tile-k", request.tile_k))
+    for (option, given), tokens, side, count in zip(options, sets, extents, slots):
+        tile = balanced(side, count) if given is None else _read_tile(option, given, tokens, side)
+        layouts.append(make_layout(side, tile))
+    pairs = tile_count(layouts[0]) * tile_count(layouts[1])
+    if pairs > MAX_TILE_PAIRS:
+        option, given = options[0] if request.tile_q is not None else options[1]
+        raise fail(BadTile(option, given or "", f"{pairs:,} tile pairs are too many", "choose larger tiles"))
+    return layouts[0], layouts[1]
+
+
+def _default_slots(extents: tuple[int, ...], most: int) -> int:
+    count = prod(extents)
+    fitting = 1 << max(0, (count // LEAST_TILES).bit_length() - 1)
+    slots = min(most, fitting)
+    while count // slots > QUIET_TILES:
+        slots *= 2
+    return slots
+
+
+def _read_tile(option: str, given: str, tokens: TokenSet, extents: tuple[int, ...]) -> tuple[int, ...]:
+    example = "x".join("8" for _ in extents)
+    several = f", or one size for stretches of {tokens.name} in row-major order" if len(extents) > 1 else ""
+    remedy = f"give one size per axis of {tokens}, e.g. {option} {example}{several}"
+    if not re.fullmatch(r"\s*[0-9]{1,12}(\s*x\s*[0-9]{1,12})*\s*", given):
+        raise fail(BadTile(option, given, "it is not a list of sizes", remedy))
+    sizes = tuple(int(part) for part in given.split("x"))
+    if len(sizes) not in (1, len(extents)):
+        raise fail(BadTile(option, given, f"{tokens.name} has {len(extents)} axes, not {len(sizes)}", remedy))
+    if min(sizes) < 1:
+        raise fail(BadTile(option, given, "a tile holds at least one token", remedy))
+    limits = extents if len(sizes) == len(extents) else (prod(extents),)
+    return tuple(min(size, limit) for size, limit in zip(sizes, limits))

@@ -1,0 +1,79 @@
+"""Which tiles a kernel visits, drawn with at most so many cells: empty, partial and full tile pairs per cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attndsl.analysis.attention import Counts
+from attndsl.analysis.layout import Ints, Layout, tile_count
+from attndsl.analysis.partial import look_inside
+from attndsl.analysis.predicate import Predicate
+from attndsl.analysis.refine import refine
+from attndsl.analysis.schedule import FULL, Schedule, build_schedule
+from attndsl.picture.stretches import Stretches, stretches
+
+CELLS = 512
+"""Cells along a side; each is one tile where that is enough."""
+
+
+@dataclass(frozen=True)
+class TileMap:
+    """The tile pairs of one mask.
+
+    Attributes:
+        query, key: the layouts.
+        counts: exact numbers, for one head.
+        rows, columns: the cells along the sides, each a stretch of tiles.
+        partial, full: tile pairs of the kind per cell, (rows, columns).
+    """
+
+    query: Layout
+    key: Layout
+    counts: Counts
+    rows: Stretches
+    columns: Stretches
+    partial: Ints
+    full: Ints
+
+    @property
+    def exact(self) -> bool:
+        """Whether a cell is a tile pair."""
+        return self.rows.single and self.columns.single
+
+    @property
+    def kinds(self) -> NDArray[np.int8]:
+        """Per cell: 0 all tile pairs are empty, 2 all are full, 1 otherwise."""
+        everything = np.outer(self.rows.sizes, self.columns.sizes)
+        return np.where(self.full == everything, 2, np.minimum(self.partial + self.full, 1)).astype(np.int8)
+
+
+def map_tiles(predicate: Predicate, query: Layout, key: Layout, cells: int = CELLS) -> TileMap:
+    """Analyses a mask at tile shapes."""
+    refined = refine(predicate, query, key)
+    open_, _ = look_inside(predicate, query, key, refined.open)
+    schedule, pairs = build_schedule(query, key, refined.full, open_)
+    total = tile_count(query) * tile_count(key)
+    counts = Counts(pairs + int(open_.pairs.sum()), total, schedule.visited, schedule.full, schedule.partial)
+    rows, columns = stretches(query.grid, cells), stretches(key.grid, cells)
+    full = schedule.mask_class == FULL
+    partial = _per_cell(schedule, ~full, rows, columns)
+    return TileMap(query, key, counts, rows, columns, partial, _per_cell(schedule, full, rows, columns))
+
+
+def _per_cell(schedule: Schedule, chosen: NDArray[np.bool_], rows: Stretches, columns: Stretches) -> Ints:
+    """Tile pairs of the chosen runs in each cell, from the ends of the runs."""
+    row = rows.cell_of(schedule.row[chosen])
+    start = schedule.start[chosen]
+    end = start + schedule.length[chosen]
+    first, last = columns.cell_of(start), columns.cell_of(end - 1)
+    # A run covers the cells first..last wholly, but for what lies before its start and behind its end.
+    edges = np.zeros((rows.count, columns.count + 1), dtype=np.int64)
+    np.add.at(edges, (row, first), 1)
+    np.add.at(edges, (row, last + 1), -1)
+    found = np.cumsum(edges, axis=1)[:, :-1] * columns.sizes
+    np.add.at(found, (row, first), columns.starts[first] - start)
+    np.add.at(found, (row, last), end - columns.starts[last + 1])
+    return found
