@@ -105,7 +105,8 @@ class Verifier:
         return torch.randperm(count, generator=torch.Generator().manual_seed(case.seed))[:SAMPLE]
 
     def _generated(self, tensors: dict[str, Tensor], rows: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        found = self.module(**tensors, return_lse=True)
+        ordered = [tensors[value.name] for value in self.program.inputs]  # names may differ: `grid` is `grid_`
+        found = self.module(*ordered, return_lse=True)
         results = [found] if len(self.program.results) == 1 else list(found)
         if rows is None:
             return results

@@ -143,12 +143,13 @@ def make_picture(program: Program, sizes: Mapping[str, int], request: Request | 
     sets = attend.query_tokens, attend.key_tokens
     for tokens in sets:
         check_tokens(tokens, tokens.extents(sizes))
-    layouts = choose_layouts(request, sets, sizes)
     query = read_query(request.query, sets[0], sets[0].extents(sizes))
     sampled = tuple(sorted(field_names(attend.where)))
     fields = sample_fields(program, sizes, heads=heads) if sampled else {}
     found = head_classes(attend, {**sizes, "heads": heads}, fields)
-    classes = _different([HeadPicture(c.heads, c.predicate, layouts, query) for c in _first_batch(found)])
+    members = _first_batch(found)
+    layouts = choose_layouts(request, sets, sizes, members[0].predicate)
+    classes = _different([HeadPicture(m.heads, m.predicate, layouts, query) for m in members])
     if request.head is not None:
         classes = [picture for picture in classes if request.head in picture.heads]
     return MaskPicture(

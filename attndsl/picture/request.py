@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from math import prod
 
 from attndsl.analysis.layout import Layout, make_layout, tile_count
+from attndsl.analysis.predicate import Predicate
 from attndsl.diagnostics import fail
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
@@ -22,16 +23,15 @@ from attndsl.picture.problems import (
     NothingToShow,
     TooLargeToShow,
 )
+from attndsl.picture.tilemap import estimated_runs
 from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS, balanced
 
 MAX_TOKENS = 1 << 24
 """Tokens of a set that a picture can show."""
-MAX_TILE_PAIRS = 1 << 36
-"""Tile pairs of a tile map."""
+MAX_LISTED = 1 << 22
+"""Runs of full tiles and partial tiles of a tile map."""
 LEAST_TILES = 16
 """Tiles along a side, unless the tokens are too few; smaller pictures get smaller tiles."""
-QUIET_TILES = 1 << 14
-"""Tiles along a side beyond which default tiles grow."""
 
 
 @dataclass(frozen=True)
@@ -134,34 +134,39 @@ def _unravel(number: int, extents: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def choose_layouts(
-    request: Request, sets: tuple[TokenSet, TokenSet], sizes: Mapping[str, int]
+    request: Request, sets: tuple[TokenSet, TokenSet], sizes: Mapping[str, int], predicate: Predicate
 ) -> tuple[Layout, Layout]:
-    """The tiles of queries and keys: as asked for, else what the compiler prefers, smaller on small sets.
+    """The tiles of queries and keys: as asked for, else what the compiler prefers.
+
+    Tiles that are not asked for are smaller on small sets, and larger where a list of all visited tiles
+    would be too long.
 
     Raises:
-        AttnError: a tile does not fit its token set, or there would be too many tiles.
+        AttnError: a tile does not fit its token set, or the tiles asked for are too many.
     """
     extents = [tokens.extents(sizes) for tokens in sets]
     slots = [_default_slots(side, most) for side, most in zip(extents, (QUERY_SLOTS, KEY_SLOTS))]
-    layouts: list[Layout] = []
     options = (("--tile-q", request.tile_q), ("--tile-k", request.tile_k))
-    for (option, given), tokens, side, count in zip(options, sets, extents, slots):
-        tile = balanced(side, count) if given is None else _read_tile(option, given, tokens, side)
-        layouts.append(make_layout(side, tile))
-    pairs = tile_count(layouts[0]) * tile_count(layouts[1])
-    if pairs > MAX_TILE_PAIRS:
-        option, given = options[0] if request.tile_q is not None else options[1]
-        raise fail(BadTile(option, given or "", f"{pairs:,} tile pairs are too many", "choose larger tiles"))
-    return layouts[0], layouts[1]
+    given = [
+        None if text is None else _read_tile(option, text, tokens, side)
+        for (option, text), tokens, side in zip(options, sets, extents)
+    ]
+    while True:
+        query, key = (make_layout(e, tile or balanced(e, n)) for e, tile, n in zip(extents, given, slots))
+        listed = estimated_runs(predicate, query, key)
+        if max(listed, tile_count(query), tile_count(key)) <= MAX_LISTED:
+            return query, key
+        growing = [at for at in (0, 1) if given[at] is None and slots[at] < prod(extents[at])]
+        if not growing:
+            option, text = next((option, text) for option, text in options if text is not None)
+            reason = f"about {listed:,} stretches of tiles would have to be listed"
+            raise fail(BadTile(option, str(text), reason, "choose larger tiles"))
+        for at in growing:
+            slots[at] *= 2
 
 
 def _default_slots(extents: tuple[int, ...], most: int) -> int:
-    count = prod(extents)
-    fitting = 1 << max(0, (count // LEAST_TILES).bit_length() - 1)
-    slots = min(most, fitting)
-    while count // slots > QUIET_TILES:
-        slots *= 2
-    return slots
+    return min(most, 1 << max(0, (prod(extents) // LEAST_TILES).bit_length() - 1))
 
 
 def _read_tile(option: str, given: str, tokens: TokenSet, extents: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attndsl.analysis.attention import Counts
-from attndsl.analysis.layout import Ints, Layout, tile_count
+from attndsl.analysis.layout import Ints, Layout, tile_coordinates, tile_count
 from attndsl.analysis.partial import look_inside
 from attndsl.analysis.predicate import Predicate
-from attndsl.analysis.refine import refine
+from attndsl.analysis.refine import Ranges, refine
 from attndsl.analysis.schedule import FULL, Schedule, build_schedule
 from attndsl.picture.stretches import Stretches, stretches
 
@@ -61,6 +61,17 @@ def map_tiles(predicate: Predicate, query: Layout, key: Layout, cells: int = CEL
     full = schedule.mask_class == FULL
     partial = _per_cell(schedule, ~full, rows, columns)
     return TileMap(query, key, counts, rows, columns, partial, _per_cell(schedule, full, rows, columns))
+
+
+def estimated_runs(predicate: Predicate, query: Layout, key: Layout, samples: int = 32) -> int:
+    """About how many runs of full key tiles and single open tiles a schedule lists, from some query tiles."""
+    tiles = np.unique(np.linspace(0, tile_count(query) - 1, samples).astype(np.int64))
+    lo = tile_coordinates(query, tiles)
+    last = np.array(key.grid, dtype=np.int64) - 1
+    keys = np.broadcast_to(last, (len(tiles), len(last)))
+    found = refine(predicate, query, key, Ranges(lo, lo, np.zeros_like(keys), keys))
+    lines = np.prod((found.full.key_hi - found.full.key_lo + 1)[:, :-1], axis=-1)
+    return int((lines.sum() + len(found.open)) * tile_count(query) // len(tiles))
 
 
 def _per_cell(schedule: Schedule, chosen: NDArray[np.bool_], rows: Stretches, columns: Stretches) -> Ints:

@@ -124,11 +124,11 @@ class HookPrinter:
         parameters = [f"{p}: {coordinate_type}" for p in [*first, *coordinates]]
         outside = sorted(variables(*results) - set(spelling) - {"s"})
         looked_up = sorted({field.removesuffix(LEAST).removesuffix(GREATEST) for field in fields(*results)})
-        locals_ = {variable: identifier(variable) for variable in (*outside, *looked_up)}
-        arrays = {*spelling, "s", "head"}
-        printer = TorchPrinter(arrays, variables=spelling)
-        taken = {*first, *coordinates, *locals_.values(), "at"}
-        body = Body(printer, labels, taken, result_names=("must", "may"))
+        taken = {*first, *coordinates, "at"}
+        locals_ = {variable: _unused(identifier(variable), taken) for variable in (*outside, *looked_up)}
+        printer = TorchPrinter({*spelling, "s", "head"}, variables={**locals_, **spelling})
+        several = max(len(self.op.query_tokens.axes), len(self.op.key_tokens.axes)) > 1
+        body = Body(printer, labels, taken, result_names=("must", "may"), several_axes=several)
         body.print(results)
         loads = [f'{local} = at["{variable}"]' for variable, local in locals_.items()]
         return [
@@ -136,6 +136,14 @@ class HookPrinter:
             f"def {name}({', '.join([*parameters, 'at: dict[str, Any]'])}) -> {returns}:",
             *_indent([f'"""{doc}"""', *loads, *body.lines]),
         ]
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, with underscores if it is taken; it is taken afterwards."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def _coordinates(role: str, tokens: TokenSet) -> dict[str, str]:

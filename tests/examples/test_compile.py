@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import attndsl
+from attndsl.api import compile, oracle
 from attndsl.ir.types import Heads
 from tests.examples.cases import CASES, Case
 from tests.examples.definitions import final_scores
@@ -46,8 +46,8 @@ def with_gradients(run: Any, inputs: dict[str, torch.Tensor], dtype: torch.dtype
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_module_agrees_with_the_oracle(case: Case) -> None:
     inputs = tensors(case)
-    found = with_gradients(attndsl.compile(case.program)(), inputs, torch.float32)
-    expected = with_gradients(attndsl.oracle(case.program), inputs, torch.float64)
+    found = with_gradients(compile(case.program)(), inputs, torch.float32)
+    expected = with_gradients(oracle(case.program), inputs, torch.float64)
     for a, b in zip(found, expected):
         assert a.shape == b.shape
         assert (a.double() - b).abs().max() <= TOLERANCE * b.abs().max().clamp(min=FLOOR)
@@ -57,7 +57,7 @@ def test_module_agrees_with_the_oracle(case: Case) -> None:
 def test_oracle_agrees_with_the_definition(case: Case) -> None:
     """Softmax over the defined keys, in numpy; a query without keys yields zeros."""
     inputs = tensors(case)
-    found = attndsl.oracle(case.program)(**inputs).flatten(2, -2).numpy()
+    found = oracle(case.program)(**inputs).flatten(2, -2).numpy()
     q, k, v = (inputs[name].double().flatten(2, -2).numpy() for name in "qkv")
     group = HEADS // KV_HEADS
     for batch in range(BATCH):

@@ -25,12 +25,14 @@ class Body:
         labels: the spec's names for subexpressions.
         reserved: names that are taken, e.g. parameters.
         result_names: names for the results, where there are several.
+        several_axes: whether names should say which axis they are about.
     """
 
     printer: ArrayPrinter
     labels: Mapping[Expr, str]
     reserved: set[str]
     result_names: tuple[str, ...] = ("result",)
+    several_axes: bool = True
     lines: list[str] = field(default_factory=list)
 
     def print(self, results: Sequence[Expr]) -> None:
@@ -66,7 +68,8 @@ class Body:
         return [line]
 
     def _bind(self, node: Expr) -> None:
-        name = self._fresh(_with_axis(self.labels.get(node) or _descriptive(node), node))
+        name = self.labels.get(node) or _descriptive(node)
+        name = self._fresh(_with_axis(name, node) if self.several_axes else name)
         self.lines += self._laid_out(f"{name} = ", node)
         self.printer.names[node] = name
 
@@ -82,7 +85,8 @@ class Body:
 
 def _with_axis(name: str, node: Expr) -> str:
     """`first` on axis h is `first_h`, where there are several axes."""
-    axes = {part[1] for variable in variables(node) if len(part := variable.split(".")) > 1 and part[1] not in ("lo", "hi")}
+    parts = [variable.split(".") for variable in variables(node)]
+    axes = {part[1] for part in parts if len(part) > 1 and part[1] not in ("lo", "hi")}
     if len(axes) != 1 or name.endswith(f"_{next(iter(axes))}"):
         return name
     stem, _, end = name.rpartition("_")
@@ -93,6 +97,8 @@ def _with_axis(name: str, node: Expr) -> str:
 def _descriptive(node: Expr) -> str:
     """A name for a shared subexpression that the spec did not name, after what computes it."""
     match node:
+        case Load(field, (coordinate, *_)):
+            return f"{_subject(coordinate).split('_')[0]}_{field.replace('.', '_')}"
         case Apply("//", (a, Const())):
             return f"{_subject(a)}_block"
         case Apply("%", (a, Const())):

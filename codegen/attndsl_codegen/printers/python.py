@@ -69,7 +69,7 @@ class ArrayPrinter(TextPrinter):
 
     def load(self, field: str, coords: tuple[Expr, ...]) -> str:
         owner, _, extreme = field.partition(".")
-        return f"{identifier(owner)}{'.' + extreme if extreme else ''}({self.comma(coords)})"
+        return f"{self.variable(owner)}{'.' + extreme if extreme else ''}({self.comma(coords)})"
 
     def function(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
         arrays = [self.is_array(arg) for arg in args]
