@@ -1,8 +1,8 @@
 """attndsl: a small declarative language for attention.
 
-    program = attndsl.load("gna.attn")
-    Module = attndsl.compile(program)          # an nn.Module
-    print(attndsl.source(program))             # the file behind it
+program = attndsl.load("gna.attn")
+Module = attndsl.compile(program)          # an nn.Module
+print(attndsl.source(program))             # the file behind it
 """
 
 from __future__ import annotations

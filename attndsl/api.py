@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
-import tempfile
 from collections.abc import Mapping
+from importlib.abc import InspectLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attndsl.examples import find_spec
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from attndsl.oracle import Oracle
+    from attndsl.exact import Oracle
 
 
 def load(path_or_name: str | Path, attention: str | None = None, **params: Any) -> Program:
@@ -57,24 +59,32 @@ def compile(program: Program, backend: str = "auto") -> type[nn.Module]:
     return getattr(module, module.__all__[0])
 
 
-def import_source(text: str, name: str) -> Any:
-    """Imports generated source as a module of its own, with a file behind it for tracebacks."""
-    folder = Path(tempfile.mkdtemp(prefix="attndsl-"))
-    path = folder / f"{name}.py"
-    path.write_text(text, encoding="utf-8")
-    qualified = f"attndsl_generated_{name}_{abs(hash(text)):x}"
-    spec = importlib.util.spec_from_file_location(qualified, path)
+class _GeneratedSource(InspectLoader):
+    """Imports a module from its text; tracebacks and `inspect` find the lines through it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_source(self, fullname: str) -> str:
+        """The text, for tracebacks."""
+        return self._text
+
+
+def import_source(text: str, name: str) -> ModuleType:
+    """Imports generated source as a module of its own."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_loader(f"attndsl_generated_{name}_{digest}", _GeneratedSource(text))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[qualified] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
 def oracle(program: Program) -> Oracle:
     """The exact definition: dense, float64, differentiable; called with the inputs by name."""
-    from attndsl.oracle import oracle as dense_oracle
+    from attndsl.exact import oracle as dense_oracle
 
     return dense_oracle(program)
 
@@ -103,6 +113,8 @@ def mask(
 
     sizes = {**extents, "heads": heads}
     check_sizes(program, sizes)
-    value = program.attends[-1] if attend is None else program.value(attend)
-    found = dense_mask(value.op, sizes, fields)
+    ops = {value.name: value.op for value in program.attends}
+    if attend is not None and attend not in ops:
+        raise ValueError(f"no attend called {attend!r}; there are: {', '.join(ops)}")
+    found = dense_mask(ops[attend or list(ops)[-1]], sizes, fields)
     return found[0, 0] if found.shape[:2] == (1, 1) else found

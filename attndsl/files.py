@@ -12,7 +12,7 @@ from typing import ClassVar
 from attndsl.diagnostics import fail
 from attndsl.ir.problem import Problem
 
-SEAL = "# Written by attndsl; sha256 of the lines above: "
+SEAL = "# Written by attndsl; sha256 of the above: "
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from attndsl.api import compile as compile_module
+from attndsl.exact import final_values, oracle
 from attndsl.ir.program import Program
 from attndsl.ir.types import Heads
-from attndsl.oracle import final_values, oracle
 from attndsl.planning.plan import SAMPLED_ABOVE, sample_fields
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float64: 1e-12, torch.float16: 2e-3}
@@ -92,7 +92,9 @@ class Verifier:
         found = _run(lambda tensors: self._generated(tensors, rows), inputs, case.seed)
         exact_inputs = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
         exact = _run(lambda tensors: self.definition.with_lse(rows, **tensors), exact_inputs, case.seed)
-        errors = [max((relative_error(a, b) for a, b in zip(*pair)), default=0.0) for pair in zip(found, exact)]
+        errors = [
+            max((relative_error(a, b) for a, b in zip(*pair)), default=0.0) for pair in zip(found, exact)
+        ]
         return Outcome(case, *errors)
 
     def _rows(self, case: Case) -> Tensor | None:
@@ -105,7 +107,9 @@ class Verifier:
         return torch.randperm(count, generator=torch.Generator().manual_seed(case.seed))[:SAMPLE]
 
     def _generated(self, tensors: dict[str, Tensor], rows: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        ordered = [tensors[value.name] for value in self.program.inputs]  # names may differ: `grid` is `grid_`
+        ordered = [
+            tensors[value.name] for value in self.program.inputs
+        ]  # names may differ: `grid` is `grid_`
         found = self.module(*ordered, return_lse=True)
         results = [found] if len(self.program.results) == 1 else list(found)
         if rows is None:
@@ -158,7 +162,11 @@ def make_inputs(program: Program, case: Case) -> dict[str, Tensor]:
             inputs[value.name] = torch.as_tensor(labels[value.name])
             continue
         assert type_.tokens is not None
-        shape = [case.batch, *([heads[type_.heads]] if type_.heads in heads else []), *type_.tokens.extents(case.sizes)]
+        shape = [
+            case.batch,
+            *([heads[type_.heads]] if type_.heads in heads else []),
+            *type_.tokens.extents(case.sizes),
+        ]
         if type_.width:
             shape.append(case.width + 8 if value.name in values else case.width)
         tensor = torch.randn(shape, generator=generator)

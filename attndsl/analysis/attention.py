@@ -116,9 +116,7 @@ def _at_head(
     head: int,
 ) -> Predicate:
     here = {name: value[0 if batch is None else batch] for name, value in values.items()}
-    return make_predicate(
-        attend.where, attend.query_tokens, attend.key_tokens, {**sizes, "head": head}, here
-    )
+    return make_predicate(attend.where, attend.query_tokens, attend.key_tokens, {**sizes, "head": head}, here)
 
 
 def _analyse_class(members: HeadPredicate, query: Layout, key: Layout) -> HeadClass:

@@ -8,7 +8,6 @@ slots in the last tiles.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Protocol
 
@@ -87,7 +86,7 @@ class Brick:
         """The layout's name."""
         return "brick" if len(self.extents) > 1 else "raster"
 
-    @cached_property
+    @property
     def grid(self) -> tuple[int, ...]:
         """Tiles along each axis."""
         return tuple(-(-extent // size) for extent, size in zip(self.extents, self.tile))
@@ -126,7 +125,7 @@ class Raster:
         """The length."""
         return (self.length,)
 
-    @cached_property
+    @property
     def grid(self) -> tuple[int, ...]:
         """The number of tiles."""
         return (-(-prod(self.extents) // self.length),)

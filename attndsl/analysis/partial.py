@@ -51,7 +51,9 @@ class OpenTiles:
     mask_class: Ints
 
 
-def look_inside(predicate: Predicate, query: Layout, key: Layout, open_: Ranges) -> tuple[OpenTiles, BoxPairs]:
+def look_inside(
+    predicate: Predicate, query: Layout, key: Layout, open_: Ranges
+) -> tuple[OpenTiles, BoxPairs]:
     """Decides open tile pairs and the box pairs they consist of."""
     query_tiles, key_tiles = tile_number(open_.query_lo, query), tile_number(open_.key_lo, key)
     boxes, tile_pair, part = _box_pairs(query, key, query_tiles, key_tiles)
@@ -64,15 +66,15 @@ def look_inside(predicate: Predicate, query: Layout, key: Layout, open_: Ranges)
     visible = np.where(must, boxes.pairs, 0)
     if len(undecided):
         visible[undecided] = sums[class_of]
-        kind[undecided] = np.where(whole, FULL, np.where(sums > 0, np.arange(len(masks)) + 2, EMPTY))[class_of]
+        kind[undecided] = np.where(whole, FULL, np.where(sums > 0, np.arange(len(masks)) + 2, EMPTY))[
+            class_of
+        ]
     tiles = _tile_pairs(query_tiles, key_tiles, query, key, tile_pair, part, visible, kind)
     kept = np.flatnonzero(visible)
     return tiles, BoxPairs(boxes.take(kept), tile_pair[kept], np.where(kind >= 2, kind - 2, -1)[kept], masks)
 
 
-def _box_pairs(
-    query: Layout, key: Layout, query_tiles: Ints, key_tiles: Ints
-) -> tuple[Boxes, Ints, Ints]:
+def _box_pairs(query: Layout, key: Layout, query_tiles: Ints, key_tiles: Ints) -> tuple[Boxes, Ints, Ints]:
     """All pairs of a query piece and a key piece of each tile pair."""
     unique_q, at_q = np.unique(query_tiles, return_inverse=True)
     unique_k, at_k = np.unique(key_tiles, return_inverse=True)
@@ -101,7 +103,9 @@ def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np
         for start in range(0, len(members), step):
             part = members[start : start + step]
             group = chosen.take(part)
-            found = predicate.points(box_points(group.query_lo, group.query_hi), box_points(group.key_lo, group.key_hi))
+            found = predicate.points(
+                box_points(group.query_lo, group.query_hi), box_points(group.key_lo, group.key_hi)
+            )
             for member, mask in zip(part, found):
                 masks[member] = mask
     return class_of.astype(np.int64), masks

@@ -83,7 +83,9 @@ class Predicate:
 
     def decide(self, boxes: Boxes) -> tuple[Bools, Bools]:
         """For each box pair, whether every pair must and whether any pair may be visible."""
-        found = evaluate_all(self._bounds.interval(self.condition), self._box_values(boxes), NUMPY, self._loads)
+        found = evaluate_all(
+            self._bounds.interval(self.condition), self._box_values(boxes), NUMPY, self._loads
+        )
         must, may = (np.broadcast_to(np.asarray(v, dtype=bool), (len(boxes),)) for v in found)
         return must, may
 

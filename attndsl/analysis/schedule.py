@@ -88,7 +88,9 @@ def _expanded(start: Ints, length: Ints) -> Ints:
 def build_schedule(query: Layout, key: Layout, full: Ranges, open_: OpenTiles) -> tuple[Schedule, int]:
     """The schedule of full ranges and decided open tile pairs, and the visible pairs in the full ranges."""
     rows, starts, lengths = _runs_of_ranges(query, key, full)
-    pairs = int((query.tokens_in(full.query_lo, full.query_hi) * key.tokens_in(full.key_lo, full.key_hi)).sum())
+    pairs = int(
+        (query.tokens_in(full.query_lo, full.query_hi) * key.tokens_in(full.key_lo, full.key_hi)).sum()
+    )
     kinds = np.full(len(rows), FULL, dtype=np.int64)
     kinds_open = np.where(open_.full, FULL, open_.mask_class)
     schedule = _from_runs(

@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this command."""
     add_spec(parser)
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="where to write; `-` for standard output (default: beside the spec)"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to write; `-` for standard output (default: beside the spec)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite a file that attndsl did not write")
 

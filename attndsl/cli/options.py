@@ -16,7 +16,12 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", help="a file, `-` for standard input, or the name of an example")
     parser.add_argument("--attention", metavar="NAME", help="which attention, if the file has several")
     parser.add_argument(
-        "--set", metavar="P=V", action="append", default=[], dest="settings", help="set a parameter, e.g. size=7"
+        "--set",
+        metavar="P=V",
+        action="append",
+        default=[],
+        dest="settings",
+        help="set a parameter, e.g. size=7",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

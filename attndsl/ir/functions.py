@@ -143,12 +143,8 @@ _TABLE = (
     Function("max", None, _fold(lambda ns, a, b: ns.maximum(a, b))),
     Function("abs", 1, lambda ns, a: ns.absolute(a), _abs),
     Function("select", 3, lambda ns, c, a, b: ns.where(c, a, b), _select),
-    Function(
-        "<", 2, lambda ns, a, b: a < b, lambda ns, a, b: (a[1] < b[0], a[0] < b[1]), result="bool"
-    ),
-    Function(
-        "<=", 2, lambda ns, a, b: a <= b, lambda ns, a, b: (a[1] <= b[0], a[0] <= b[1]), result="bool"
-    ),
+    Function("<", 2, lambda ns, a, b: a < b, lambda ns, a, b: (a[1] < b[0], a[0] < b[1]), result="bool"),
+    Function("<=", 2, lambda ns, a, b: a <= b, lambda ns, a, b: (a[1] <= b[0], a[0] <= b[1]), result="bool"),
     Function("==", 2, lambda ns, a, b: ns.equal(a, b), _equal, result="bool"),
     Function("and", None, _fold(lambda ns, a, b: a & b), result="bool", on=("bool",)),
     Function("or", None, _fold(lambda ns, a, b: a | b), result="bool", on=("bool",)),

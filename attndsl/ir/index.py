@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 from weakref import WeakValueDictionary
 
 from attndsl.ir.functions import FUNCTIONS, Kind
@@ -34,7 +34,7 @@ class ArithmeticProblem(ArithmeticError):
 class _Interned(type):
     """A class whose constructor returns the existing object when the arguments are the same."""
 
-    _nodes: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+    _nodes: ClassVar[WeakValueDictionary[tuple[Any, ...], Any]] = WeakValueDictionary()
 
     def __call__(cls: Any, *args: Any) -> Any:
         if cls is not Const and len(args) == len(cls.__match_args__) - 1:
@@ -118,6 +118,7 @@ class Const(Expr):
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]
+        """The kind of the value."""
         match self.value:
             case bool():
                 return "bool"
@@ -227,7 +228,9 @@ def _sum(args: tuple[Expr, ...]) -> Expr:
                 factors[rest] = factors.get(rest, 0) + factor
             case _:
                 factors[term] = factors.get(term, 0) + 1
-    terms = [term if factor == 1 else _product((Const(factor), term)) for term, factor in factors.items() if factor]
+    terms = [
+        term if factor == 1 else _product((Const(factor), term)) for term, factor in factors.items() if factor
+    ]
     if constant != 0 or not terms:
         terms.append(as_expr(float(constant) if real else constant))
     return terms[0] if len(terms) == 1 else Apply("+", tuple(terms), "real" if real else "int")

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attndsl.ir.index import Expr
-from attndsl.ir.ops import Attend, Input
+from attndsl.ir.ops import Attend, Input, Op
 from attndsl.ir.problem import Span
 from attndsl.ir.requirement import Requirement
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.types import FeatureType, Heads
+from attndsl.ir.walk import variables
 
 if TYPE_CHECKING:
     import networkx
 
 
+OpType = TypeVar("OpType", bound=Op, covariant=True)
+
+
 @dataclass(frozen=True)
-class Value:
+class Value(Generic[OpType]):
     """One value: its name, the operator that makes it, and where that stands."""
 
     name: str
-    op: Input | Attend
+    op: OpType
     span: Span
 
     @property
@@ -50,32 +54,32 @@ class Program:
     name: str
     parameters: Mapping[str, Any]
     token_sets: tuple[TokenSet, ...]
-    values: tuple[Value, ...]
+    values: tuple[Value[Input | Attend], ...]
     results: tuple[str, ...]
     requirements: tuple[Requirement, ...] = ()
     labels: Mapping[Expr, str] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     spec: str = field(default="", repr=False)
 
-    def value(self, name: str) -> Value:
+    def value(self, name: str) -> Value[Input | Attend]:
         """The value of that name."""
         return next(value for value in self.values if value.name == name)
 
     @property
-    def inputs(self) -> tuple[Value, ...]:
+    def inputs(self) -> tuple[Value[Input], ...]:
         """The inputs, in order of declaration."""
-        return tuple(value for value in self.values if isinstance(value.op, Input))
+        return tuple(Value(v.name, v.op, v.span) for v in self.values if isinstance(v.op, Input))
 
     @property
-    def attends(self) -> tuple[Value, ...]:
+    def attends(self) -> tuple[Value[Attend], ...]:
         """The attends, in order."""
-        return tuple(value for value in self.values if isinstance(value.op, Attend))
+        return tuple(Value(v.name, v.op, v.span) for v in self.values if isinstance(v.op, Attend))
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """The unknown extents, in order of first use."""
-        names = [v for tokens in self.token_sets for axis in tokens.axes for v in sorted(_names(axis.extent))]
-        return tuple(dict.fromkeys(names))
+        extents = [axis.extent for tokens in self.token_sets for axis in tokens.axes]
+        return tuple(dict.fromkeys(name for extent in extents for name in sorted(variables(extent))))
 
     @property
     def grouped(self) -> bool:
@@ -91,9 +95,3 @@ class Program:
             graph.add_node(value.name, op=value.op)
             graph.add_edges_from((operand, value.name) for operand in value.op.operands)
         return graph
-
-
-def _names(expr: Expr) -> set[str]:
-    from attndsl.ir.walk import variables
-
-    return variables(expr)

@@ -1,13 +1,15 @@
 """Prints expressions as text in the language's own syntax; dialects for Python code derive from it.
 
-    first <= j and j < first + 13        (0 if i % 3 == 0 else i - 1)
+first <= j and j < first + 13        (0 if i % 3 == 0 else i - 1)
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from attndsl.ir.index import Apply, Const, Expr, Load, Var
+from attndsl.ir.walk import postorder
 
 SELECT, OR, AND, NOT, COMPARE, SUM, PRODUCT, NEGATIVE, POWER, ATOM = range(10)
 """Precedence levels, weakest first."""
@@ -85,7 +87,9 @@ class TextPrinter:
                 return f"{name}({self.comma(args)})", ATOM
 
     def infix(self, symbol: str, args: tuple[Expr, ...], level: int) -> str:
-        return symbol.join(self._at(arg, level + (symbol.strip() == "*" and i > 0)) for i, arg in enumerate(args))
+        return symbol.join(
+            self._at(arg, level + (symbol.strip() == "*" and i > 0)) for i, arg in enumerate(args)
+        )
 
     def comma(self, args: tuple[Expr, ...]) -> str:
         return ", ".join(self.show(arg) for arg in args)
@@ -124,3 +128,18 @@ def _negated(term: Expr) -> Expr:
 def show(expr: Expr) -> str:
     """The expression as text, e.g. `abs(i - j) <= 5 and j <= i`."""
     return TextPrinter().show(expr)
+
+
+def show_named(expr: Expr, labels: Mapping[Expr, str]) -> list[str]:
+    """The expression over several lines: `name = part` for every part that has a name, then the rest."""
+    printer = TextPrinter()
+    taken: Counter[str] = Counter()
+    lines: list[str] = []
+    for node in postorder([expr]):
+        if node in labels and node is not expr:
+            taken[labels[node]] += 1
+            count = taken[labels[node]]
+            name = labels[node] if count == 1 else f"{labels[node]}{count}"
+            lines.append(f"{name} = {printer.show(node)}")
+            printer.names[node] = name
+    return [*lines, printer.show(expr)]

@@ -1,71 +1,37 @@
-"""Operators and elementwise functions of the language: which kinds they take and give."""
+"""Operators and elementwise functions of the language: which kinds they take and what they build."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+from attndsl.diagnostics import fail
 from attndsl.ir.functions import FUNCTIONS
-from attndsl.ir.index import TRUE, ZERO, Const, Expr, apply
-from attndsl.ir.problem import Span
-from attndsl.ir.requirement import Requirement
+from attndsl.ir.index import Const, Expr, apply
 from attndsl.language import problems as p
 from attndsl.language import syntax
-from attndsl.language.evaluator import Evaluator, refuse
+from attndsl.language.calls import counted
+from attndsl.language.evaluator import Evaluator, each
+from attndsl.language.kinds import allow_kind, comparison, expect_integer, same_kind, unmixed
+from attndsl.language.requirements import require_divisor
 from attndsl.language.scope import Frame
 from attndsl.language.values import describe
 
 
-def expect_number(expr: Expr, span: Span, place: str) -> Expr:
-    """Refuses conditions."""
-    if expr.kind == "bool":
-        remedy = "turn a condition into a number with: 1 if condition else 0"
-        refuse(p.WrongKind(place, "numbers", describe(expr), remedy), span)
-    return expr
-
-
-def expect_integer(expr: Expr, span: Span, place: str) -> Expr:
-    """Refuses conditions and reals."""
-    expect_number(expr, span, place)
-    if expr.kind == "real":
-        refuse(p.WrongKind(place, "integers", describe(expr), "use // instead of /, and integer constants"), span)
-    return expr
-
-
-def expect_condition(expr: Expr, span: Span, place: str) -> Expr:
-    """Refuses numbers."""
-    if expr.kind != "bool":
-        refuse(p.WrongKind(place, "conditions", describe(expr), "compare it, e.g. ... == 0"), span)
-    return expr
-
-
-def allow_kind(expr: Expr, span: Span, frame: Frame) -> Expr:
-    """Refuses reals inside `where`."""
-    if expr.kind == "real" and frame.pair is not None and frame.pair.integral:
-        refuse(p.RealInWhere(), span)
-    return expr
-
-
-def same_kind(exprs: Sequence[Expr]) -> list[Expr]:
-    """Numbers of one kind: integers become real where a real is among them."""
-    if any(expr.kind == "real" for expr in exprs):
-        return [apply("real", expr) for expr in exprs]
-    return list(exprs)
-
-
 def binary(ev: Evaluator, node: syntax.Binary, frame: Frame) -> Expr:
-    """`a + b`, `a // b`, ... of two numbers."""
+    """`a and b and c` and `a or b` of conditions; `a + b`, `a // b`, ... of two numbers."""
     place = f"`{node.operator}`"
-    a, b = (ev.number(operand, frame, place) for operand in node.operands)
-    spans = [operand.span for operand in node.operands]
+    if node.operator in ("and", "or"):
+        return apply(node.operator, *each(lambda part: ev.condition(part, frame, place), node.operands))
+    operand = ev.integer if node.operator in ("//", "%") else ev.number
+    a, b = each(lambda part: operand(part, frame, place), node.operands)
     match node.operator:
         case "//" | "%":
-            expect_integer(a, spans[0], place)
-            expect_integer(b, spans[1], place)
-            _divisor(ev, b, node, frame)
+            require_divisor(ev, b, node.operands[1], frame)
             return apply(node.operator, a, b)
         case "/":
-            if b in (ZERO, Const(0.0)):
-                refuse(p.DivisionByZero(), spans[1])
+            if b in (Const(0), Const(0.0)):
+                raise fail(p.DivisionByZero(), node.operands[1].span)
             return allow_kind(apply("/", apply("real", a), apply("real", b)), node.span, frame)
         case "**":
             return _power(a, b, node, frame)
@@ -76,72 +42,63 @@ def binary(ev: Evaluator, node: syntax.Binary, frame: Frame) -> Expr:
             return allow_kind(apply(operator, *same_kind([a, b])), node.span, frame)
 
 
-def _divisor(ev: Evaluator, divisor: Expr, node: syntax.Binary, frame: Frame) -> None:
-    if divisor is ZERO:
-        refuse(p.DivisionByZero(), node.operands[1].span)
-    nonzero = (divisor < 0) | (Const(0) < divisor)
-    if nonzero is not TRUE and not ev.ranges(frame).decide(nonzero):
-        span = frame.call or node.span
-        text = f"a divisor other than 0 in `{node.operator}`"
-        ev.demand(Requirement(nonzero, text, frame.pattern or "this", span, node.span))
-
-
 def _power(a: Expr, b: Expr, node: syntax.Binary, frame: Frame) -> Expr:
     match b:
         case Const(int() as exponent) if exponent >= 0 and a.kind == "int":
             return apply("**", a, b)
+    if a.kind == b.kind == "int" and frame.pair is not None and frame.pair.integral:
+        remedy = "a power with a varying exponent is a real number; see ispow2 for powers of two"
+        raise fail(
+            p.WrongKind("`**` in `where`", "a constant exponent of at least 0", describe(b), remedy),
+            node.operands[1].span,
+        )
     result = apply("**", apply("real", a), apply("real", b))
     return allow_kind(result, node.span, frame)
 
 
+def unary(ev: Evaluator, node: syntax.Unary, frame: Frame) -> Expr:
+    """`-a`, `+a`, `not a`."""
+    match node.operator:
+        case "not":
+            return apply("not", ev.condition(node.operand, frame, "`not`"))
+        case "-":
+            return -ev.number(node.operand, frame, "`-`")
+        case _:
+            return ev.number(node.operand, frame, "`+`")
+
+
 def compare(ev: Evaluator, node: syntax.Comparison, frame: Frame) -> Expr:
     """A chain of comparisons: every neighbouring pair must compare."""
-    values = [ev.value(operand, frame) for operand in node.operands]
-    exprs = [
-        expr if isinstance(expr, Expr) and expr.kind == "bool" else ev.number(operand, frame, "a comparison")
-        for expr, operand in zip(values, node.operands)
-    ]
-    links = [
-        comparison(operator, a, b, node.span)
-        for operator, a, b in zip(node.operators, exprs, exprs[1:])
-    ]
-    return apply("and", *links)
+    for lifted in (operand for operand in node.operands if isinstance(operand, syntax.Lift)):
+        ev.numeric(lifted, frame, "a comparison")  # what is wrong with `h: i == j` is the lift alone
+    exprs = each(lambda operand: ev.numeric(operand, frame, "a comparison"), node.operands)
+    spans = [operand.span for operand in node.operands]
+    links = zip(node.operators, pairwise(exprs), pairwise(spans))
+    return apply("and", *(comparison(operator, a, b, places) for operator, (a, b), places in links))
 
 
-def comparison(operator: str, a: Expr, b: Expr, span: Span) -> Expr:
-    """One comparison of two numbers, or equality of two conditions."""
-    if a.kind == "bool" or b.kind == "bool":
-        if a.kind != b.kind or operator not in ("==", "!="):
-            remedy = "conditions compare with == and != to conditions only"
-            refuse(p.WrongKind(f"`{operator}`", "two numbers", describe(a if a.kind == "bool" else b), remedy), span)
-        same = (a & b) | (apply("not", a) & apply("not", b))
-        return same if operator == "==" else apply("not", same)
-    a, b = same_kind([a, b])
-    match operator:
-        case "<" | "<=" | "==":
-            return apply(operator, a, b)
-        case ">":
-            return b < a
-        case ">=":
-            return b <= a
-        case _:
-            return apply("not", apply("==", a, b))
-
-
-def choose(test: Expr, a: Expr, b: Expr, node: syntax.Choice) -> Expr:
+def choose(ev: Evaluator, node: syntax.Choice, frame: Frame) -> Expr:
     """`a if test else b`, of two conditions or two numbers."""
-    if (a.kind == "bool") != (b.kind == "bool"):
-        remedy = "both branches must be conditions, or both numbers"
-        refuse(p.WrongKind("`if ... else`", describe(a), describe(b), remedy), node.b.span)
-    a, b = same_kind([a, b])
+    parts = ((node.a, False), (node.test, True), (node.b, False))
+
+    def check(part: tuple[syntax.Expression, bool]) -> Expr:
+        expression, is_test = part
+        return (
+            ev.condition(expression, frame, "`if`") if is_test else ev.numeric(expression, frame, "a choice")
+        )
+
+    a, test, b = each(check, parts)
+    a, b = unmixed([a, b], [node.a.span, node.b.span], "a choice", "both branches")
     return apply("select", test, a, b)
 
 
-def call_function(name: str, args: Sequence[Expr], call: syntax.Call, frame: Frame) -> Expr:
+def call_function(ev: Evaluator, name: str, call: syntax.Call, frame: Frame) -> Expr:
     """`min`, `max`, `clamp`, `abs`, `ispow2`, `exp`, ... of numbers."""
-    spans = [argument.span for argument in call.arguments]
-    for arg, span in zip(args, spans):
-        expect_number(arg, span, f"`{name}`")
+    named = next((argument for argument in call.arguments if argument.name is not None), None)
+    if named is not None:
+        remedy = "its arguments have no names: leave out the name"
+        raise fail(p.UnknownArgument(f"`{name}`", named.name or "", remedy), named.span)
+    args = each(lambda argument: ev.number(argument.value, frame, f"`{name}`"), call.arguments)
     if name == "clamp":
         _arity(call, 3, "x, low, high")
         value, low, high = same_kind(args)
@@ -150,9 +107,9 @@ def call_function(name: str, args: Sequence[Expr], call: syntax.Call, frame: Fra
     if function.arity is not None:
         _arity(call, function.arity, ", ".join("abc"[: function.arity]))
     elif not args:
-        refuse(p.MissingArgument(f"`{name}`", "a", f"write {name}(a, b)"), call.span)
+        raise fail(p.MissingArgument(f"`{name}`", "a", f"write {name}(a, b)"), call.span)
     if function.on == ("int",):
-        args = [expect_integer(arg, span, f"`{name}`") for arg, span in zip(args, spans)]
+        args = [expect_integer(arg, part.span, f"`{name}`") for arg, part in zip(args, call.arguments)]
     elif function.on == ("real",):
         args = [apply("real", arg) for arg in args]
     return allow_kind(apply(name, *same_kind(args)), call.span, frame)
@@ -160,28 +117,34 @@ def call_function(name: str, args: Sequence[Expr], call: syntax.Call, frame: Fra
 
 def _arity(call: syntax.Call, expected: int, parameters: str) -> None:
     given = len(call.arguments)
-    name = f"`{call.function.name}`"
+    name = call.function.name if isinstance(call.function, syntax.Name) else ""
+    remedy = f"write {name}({parameters})"
     if given > expected:
-        problem = p.TooManyArguments(name, expected, given, parameters)
-        refuse(problem, call.arguments[expected].span)
+        problem = p.TooManyArguments(f"`{name}`", counted(expected, "argument"), given, remedy)
+        raise fail(problem, call.arguments[expected].span)
     if given < expected:
-        missing = parameters.split(", ")[given]
-        refuse(p.MissingArgument(name, missing, f"write {call.function.name}({parameters})"), call.span)
+        raise fail(p.MissingArgument(f"`{name}`", parameters.split(", ")[given], remedy), call.span)
 
 
-def pick(ev: Evaluator, items: tuple[Expr, ...], index: Expr, node: syntax.Index, frame: Frame) -> Expr:
+def pick(ev: Evaluator, items: Sequence[Expr], index: Expr, node: syntax.Index, frame: Frame) -> Expr:
     """An item of a tuple; the index may vary but must stay inside."""
     count = len(items)
     span = ev.ranges(frame).of(index)
     if span is None or span[0] < 0 or span[1] >= count:
-        where = f"{span[0]} to {span[1]}" if span and span[0] != span[1] else str(span[0] if span else "unknown")
-        refuse(p.TupleIndex(count, where, count - 1), node.coords[0].span)
-    match index:
-        case Const(int() as at):
-            return items[at]
-    exprs = same_kind(items)
+        known = (
+            "unknown"
+            if span is None
+            else f"index {span[0]}"
+            if span[0] == span[1]
+            else f"from {span[0]} to {span[1]}"
+        )
+        what = "the index is" if isinstance(index, Const) else "the index may be"
+        remedy = f"use an index from 0 to {count - 1}"
+        if not isinstance(index, Const):
+            remedy += f", e.g. with % {count}"
+        raise fail(p.TupleIndex(what, count, known, remedy), node.coords[0].span)
+    exprs = unmixed(items, [node.value.span] * count, "a tuple with a varying index", "all items")
     chosen = exprs[-1]
     for at in reversed(range(count - 1)):
         chosen = apply("select", apply("==", index, at), exprs[at], chosen)
     return chosen
-

@@ -1,40 +1,45 @@
 """Builds the syntax tree: one method per rule of the grammar, without recursion, from the leaves up."""
 
+# ruff: noqa: D102 -- the methods are the rules of attn.lark
+
 from __future__ import annotations
 
+from dataclasses import replace
+from math import isinf
 from typing import Any
 
 from lark import Token, v_args
 from lark.tree import Meta
 from lark.visitors import Transformer_NonRecursive
 
-from attndsl.diagnostics import fail
+from attndsl.diagnostics import Diagnostic, fail
 from attndsl.ir.index import MAX_INTEGER
 from attndsl.ir.problem import Span
 from attndsl.language import syntax as s
+from attndsl.language.lexer import span_of
 from attndsl.language.limits import MAX_DEPTH
 from attndsl.language.problems import NestedTooDeeply, NumberTooLarge
 
 
-def span_of(token: Token | Meta, file: str) -> Span:
-    """The place of a token or rule."""
-    return Span(file, token.line or 1, token.column or 1, token.end_line or 1, token.end_column or 1)
-
-
 @v_args(meta=True)
 class TreeBuilder(Transformer_NonRecursive[Token, s.File]):
-    """Turns the rules of `attn.lark` into nodes of `syntax`."""
+    """Turns the rules of `attn.lark` into nodes of `syntax`; `found` collects numbers out of range."""
 
     def __init__(self, file: str) -> None:
         super().__init__()
+        self.found: list[Diagnostic] = []
         self._file = file
 
     def _make(self, kind: type[Any], meta: Meta, *values: Any) -> Any:
-        span = span_of(meta, self._file) if not meta.empty else Span(self._file, 1, 1, 1, 1)
+        span = Span(self._file, 1, 1, 1, 1)
+        if not meta.empty:
+            span = Span(self._file, meta.line, meta.column, meta.end_line, meta.end_column)
         nodes = [n for v in values for n in (v if isinstance(v, tuple) else (v,)) if isinstance(n, s.Node)]
         depth = 1 + max((node.depth for node in nodes), default=0)
         if depth > MAX_DEPTH:
-            raise fail(NestedTooDeeply(MAX_DEPTH), span)
+            raise fail(
+                NestedTooDeeply(MAX_DEPTH), replace(span, end_line=span.line, end_column=span.column + 1)
+            )
         return kind(span, depth, *values)
 
     def _name(self, token: Token) -> s.Name:
@@ -47,7 +52,7 @@ class TreeBuilder(Transformer_NonRecursive[Token, s.File]):
         return self._make(s.File, meta, tuple(items))
 
     def use(self, meta: Meta, parts: list[Token]) -> s.Use:
-        return self._make(s.Use, meta, str(parts[0])[1:-1])
+        return s.Use(span_of(parts[0], self._file), 1, str(parts[0])[1:-1])
 
     def pattern(self, meta: Meta, parts: list[Any]) -> s.Pattern:
         name, parameters, body = parts
@@ -144,16 +149,20 @@ class TreeBuilder(Transformer_NonRecursive[Token, s.File]):
         return self._name(parts[0])
 
     def integer(self, meta: Meta, parts: list[Token]) -> s.Number:
-        text = str(parts[0])
-        if len(text) > 20 or int(text) >= MAX_INTEGER:
-            raise fail(NumberTooLarge(), span_of(parts[0], self._file))
-        return self._make(s.Number, meta, int(text))
+        digits = parts[0].lstrip("0") or "0"
+        if len(digits) > 20 or int(digits) >= MAX_INTEGER:
+            return self._too_large(parts[0], meta, "integers stay below 2**62")
+        return self._make(s.Number, meta, int(digits))
 
     def real(self, meta: Meta, parts: list[Token]) -> s.Number:
         value = float(parts[0])
-        if value == float("inf"):
-            raise fail(NumberTooLarge(), span_of(parts[0], self._file))
+        if isinf(value):
+            return self._too_large(parts[0], meta, "real numbers stay below 1.8e308")
         return self._make(s.Number, meta, value)
+
+    def _too_large(self, token: Token, meta: Meta, limit: str) -> s.Number:
+        self.found.append(Diagnostic(NumberTooLarge(limit), span_of(token, self._file)))
+        return self._make(s.Number, meta, 0)
 
     def true(self, meta: Meta, parts: list[Token]) -> s.Number:
         return self._make(s.Number, meta, True)

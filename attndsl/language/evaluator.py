@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
-from attndsl.diagnostics import AttnError, Diagnostic, Note
+from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr
-from attndsl.ir.problem import Problem, Span
+from attndsl.ir.problem import Span
 from attndsl.ir.requirement import Requirement
 from attndsl.ir.rewrite import Ranges
 from attndsl.language import problems as p
 from attndsl.language import syntax
+from attndsl.language.limits import MAX_ERRORS
 from attndsl.language.scope import Frame
-from attndsl.language.values import Extent, Position, Value, describe
+from attndsl.language.values import Extent, Feature, Position, TokenSet, Value, describe
+
+_From = TypeVar("_From")
+_To = TypeVar("_To")
 
 
 class Evaluator(Protocol):
@@ -20,6 +25,10 @@ class Evaluator(Protocol):
 
     def value(self, node: syntax.Expression, frame: Frame) -> Value:
         """The value of an expression of any sort."""
+        ...
+
+    def numeric(self, node: syntax.Expression, frame: Frame, place: str) -> Expr:
+        """A number or condition."""
         ...
 
     def number(self, node: syntax.Expression, frame: Frame, place: str) -> Expr:
@@ -38,21 +47,36 @@ class Evaluator(Protocol):
         """What is known of the variables in a frame."""
         ...
 
-    def demand(self, requirement: Requirement) -> None:
+    def proves(self, condition: Expr, frame: Frame) -> bool:
+        """Whether a condition certainly holds, for all coordinates and extents."""
+        ...
+
+    def demand(self, requirement: Requirement, frame: Frame) -> None:
         """Adds a requirement; raises if it can already be seen to fail."""
         ...
 
-    def label(self, expr: Value, name: str) -> None:
-        """Remembers the spec's name for a subexpression."""
+    def keep(self, value: Value, name: str, span: Span) -> None:
+        """Remembers the spec's name for a value; raises if it is too large."""
         ...
 
 
-def refuse(problem: Problem, span: Span, *notes: Note) -> NoReturn:
-    """Raises the error for one problem."""
-    raise AttnError([Diagnostic(problem, span, notes)])
+def each(check: Callable[[_From], _To], items: Iterable[_From]) -> list[_To]:
+    """Checks every item, so that errors in one do not hide errors in the next."""
+    found: dict[Diagnostic, None] = {}
+    values: list[_To] = []
+    failed = False
+    for item in items:
+        try:
+            values.append(check(item))
+        except AttnError as error:
+            failed = True
+            found |= dict.fromkeys(error.diagnostics)
+    if failed:
+        raise AttnError(list(found)[:MAX_ERRORS])
+    return values
 
 
-def numeric(value: Value, node: syntax.Expression, frame: Frame, place: str) -> Expr:
+def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, expected: str) -> Expr:
     """A value as an expression; whole positions and extents only where there is one axis."""
     match value:
         case Expr():
@@ -62,23 +86,37 @@ def numeric(value: Value, node: syntax.Expression, frame: Frame, place: str) -> 
         case Extent(tokens=tokens) if len(tokens.axes) == 1:
             return tokens.axes[0].extent
         case Position(tokens=tokens) | Extent(tokens=tokens):
-            _bare_on_grid(node, frame, tokens.name, tokens.axis_names)
+            raise _bare_on_grid(node, frame, tokens.name, tokens.axis_names)
         case _:
-            remedy = _REMEDIES.get(type(value).__name__, "use a number, a coordinate or a field")
-            refuse(p.WrongValue(place, "a number or condition", describe(value), remedy), node.span)
+            raise fail(p.WrongValue(place, expected, describe(value), _remedy(value)), node.span)
 
 
-_REMEDIES = {
-    "Feature": "tensors meet in attend(q, k, v); a field is looked up, e.g. label[i]",
-    "TokenSet": "an extent is written x.h",
-    "tuple": "take one item, e.g. size[0]",
-}
+def _remedy(value: Value) -> str:
+    match value:
+        case Feature(type=type_, name=name):
+            return (
+                "tensors meet in attend(q, k, v)"
+                if type_.width
+                else f"look it up at a token: {name}[i] or {name}[j]"
+            )
+        case TokenSet(name=name, axes=axes):
+            return f"an extent is written {name}.{axes[0].name}"
+        case tuple():
+            return "take one item, e.g. [0]"
+        case _:
+            return "use it in `where`, `bias` or `score` of attend"
 
 
-def _bare_on_grid(node: syntax.Expression, frame: Frame, tokens: str, axes: tuple[str, ...]) -> NoReturn:
-    if frame.pattern and frame.call is not None:
-        remedy = f"lift it to an axis, e.g. {' and '.join(f'{a}: {frame.pattern}(...)' for a in axes[:2])}"
-        refuse(p.BareOnGrid(f"the pattern `{frame.pattern}`", tokens, len(axes), remedy), frame.call)
-    name = node.name if isinstance(node, syntax.Name) else "this"
-    remedy = f"choose a coordinate, e.g. {name}.{axes[0]}"
-    refuse(p.BareOnGrid(f"`{name}`", tokens, len(axes), remedy), node.span)
+def _bare_on_grid(node: syntax.Expression, frame: Frame, tokens: str, axes: Sequence[str]) -> AttnError:
+    site = frame.site
+    if site is not None:
+        lifted = " and ".join(
+            f"{axis}: {site.text if len(site.text) < 24 else site.pattern}" for axis in axes
+        )
+        remedy = f"lift it to an axis, e.g. {lifted}"
+        return fail(p.BareOnGrid(f"the pattern `{site.pattern}`", tokens, len(axes), remedy), site.span)
+    name = node.name if isinstance(node, syntax.Name) else "i"
+    choices = " or ".join(f"{name}.{axis}" for axis in axes)
+    return fail(
+        p.BareOnGrid(f"`{name}`", f"{tokens}", len(axes), f"choose a coordinate: {choices}"), node.span
+    )

@@ -2,14 +2,20 @@
 
 MAX_SOURCE = 256 * 1024
 """Characters in one file."""
-MAX_DEPTH = 100
-"""Nesting of brackets and of expressions."""
-MAX_NODES = 50_000
-"""Nodes of the expressions of one program, after patterns are expanded."""
-MAX_CALL_DEPTH = 40
-"""Patterns that call patterns."""
+MAX_NAME = 64
+"""Characters of a name."""
+MAX_DEPTH = 64
+"""Nesting of brackets and expressions, through all patterns that are being expanded."""
+MAX_NODES = 10_000
+"""Operations in the expressions of one attention, after patterns are expanded."""
 MAX_EXTENT = 2**40
 """Tokens along one axis."""
+MAX_HEADS = 2**16
+"""Heads of an attention."""
+MAX_WIDTH = 2**20
+"""Width of a tensor."""
+MAX_CASES = 2**22
+"""Coordinates for which a requirement is tried one by one, where its bounds do not decide it."""
 MAX_ERRORS = 20
 """Problems reported for one file."""
 MAX_FILES = 50

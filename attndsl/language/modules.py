@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
-from attndsl.ir.problem import Span
+from attndsl.ir.problem import Problem, Span
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.limits import MAX_FILES, MAX_SOURCE
 from attndsl.language.parse import parse
+from attndsl.language.vocabulary import meaning
 from attndsl_grammar import patterns
 
-LIBRARY = "patterns.attn"
+LIBRARY = "library/patterns.attn"
+"""The standard library's name in messages: no file in a spec's own folder is called so."""
 
 
 @dataclass(eq=False)
 class Module:
-    """A parsed file: its patterns and attentions, and the modules whose patterns it sees."""
+    """A parsed file: its patterns and attentions, and the modules whose patterns it sees.
+
+    Attributes:
+        problems: what is wrong with its declarations.
+        broken: patterns with problems of their own; calls of them are not complained about again.
+    """
 
     name: str
     text: str
     tree: syntax.File
-    patterns: dict[str, syntax.Pattern]
-    attentions: dict[str, syntax.Attention]
+    patterns: dict[str, syntax.Pattern] = field(default_factory=dict)
+    attentions: dict[str, syntax.Attention] = field(default_factory=dict)
     uses: list[Module] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+
+    @property
+    def is_library(self) -> bool:
+        """Whether this is the standard library."""
+        return self.name == LIBRARY
 
     def find(self, name: str) -> tuple[syntax.Pattern, Module] | None:
         """A pattern by name: this file's own first, then those of used files in order."""
@@ -45,7 +62,7 @@ class Module:
 
     def excerpt(self, span: Span) -> str:
         """The source text of a span, on one line."""
-        lines = self.text.splitlines()[span.line - 1 : span.end_line]
+        lines = self.text.split("\n")[span.line - 1 : span.end_line]
         if not lines:
             return ""
         lines[-1] = lines[-1][: span.end_column - 1]
@@ -53,88 +70,138 @@ class Module:
         return " ".join(" ".join(line.split()) for line in lines)
 
 
+_Item = TypeVar("_Item", syntax.Pattern, syntax.Attention)
+
+
+@cache
+def library() -> Module:
+    """The standard library of patterns."""
+    return _module(patterns(), LIBRARY)
+
+
 class Loader:
     """Reads files once each and remembers their text for diagnostics."""
 
     def __init__(self) -> None:
-        self.sources: dict[str, str] = {}
-        self._modules: dict[Path, Module] = {}
-        self._library: Module | None = None
+        self.modules: list[Module] = []
+        self.sources = {LIBRARY: library().text}
+        self._known: dict[Path, Module] = {}
 
     def library(self) -> Module:
-        """The standard library of patterns."""
-        if self._library is None:
-            self._library = self._module(patterns(), LIBRARY, library=None)
-        return self._library
+        """The standard library of patterns, which every file sees."""
+        return library()
 
-    def load_text(self, text: str, name: str, folder: Path | None = None) -> Module:
-        """The module for a text; `use` looks in `folder` if there is one.
+    def load_text(self, text: str, name: str, path: Path | None = None) -> Module:
+        """The module for a text; `use` looks in the folder of `path` if there is one.
 
         Raises:
             AttnError: the text, or a file it uses, cannot be read or parsed.
         """
-        module = self._module(text, name, self.library())
-        for use in (item for item in module.tree.items if isinstance(item, syntax.Use)):
-            module.uses.insert(-1, self._use(use, folder))
-        return module
-
-    def load_file(self, path: Path, name: str | None = None) -> Module:
-        """The module for a file."""
-        text = read_source(path)
-        return self.load_text(text, name or path.name, path.resolve().parent)
-
-    def _module(self, text: str, name: str, library: Module | None) -> Module:
+        text = text.removeprefix("\ufeff")
         self.sources[name] = text
-        tree = parse(text, name)
-        module = Module(name, text, tree, {}, {}, [library] if library else [])
-        clashes: list[Diagnostic] = []
-        for item in tree.items:
-            match item:
-                case syntax.Pattern():
-                    _declare(module.patterns, item, clashes)
-                case syntax.Attention():
-                    _declare(module.attentions, item, clashes)
-                case syntax.Use():
-                    pass
-        if clashes:
-            raise AttnError(clashes, self.sources)
+        module = _module(text, name)
+        self.modules.append(module)
+        if path is not None:
+            self._known[path] = module
+        self._follow_uses(module, path.parent if path else None)
         return module
+
+    def load_file(self, path: Path) -> Module:
+        """The module for a file."""
+        return self.load_text(read_source(path), path.name, path.resolve())
+
+    def _follow_uses(self, module: Module, folder: Path | None) -> None:
+        found: list[Diagnostic] = []
+        for use in (item for item in module.tree.items if isinstance(item, syntax.Use)):
+            try:
+                used = self._use(use, folder)
+            except AttnError as error:
+                found += error.diagnostics
+            else:
+                found += _clashes(module, used, use)
+                module.uses.append(used)
+        module.uses.append(library())
+        if found:
+            raise AttnError(found)
 
     def _use(self, use: syntax.Use, folder: Path | None) -> Module:
-        if use.path == LIBRARY:
-            return self.library()
         name = Path(use.path)
-        if folder is None or name.name != use.path or name.suffix != ".attn" or name.name.startswith("."):
-            raise AttnError([Diagnostic(p.UseOutside(use.path), use.span)], self.sources)
-        path = (folder / name).resolve()
-        if path.parent != folder:
-            raise AttnError([Diagnostic(p.UseOutside(use.path), use.span)], self.sources)
-        if path not in self._modules:
-            if len(self._modules) >= MAX_FILES:
-                raise AttnError([Diagnostic(p.UseOutside(use.path), use.span)], self.sources)
+        if folder is None:
+            raise fail(p.UseOutside(use.path, "this text is in no folder"), use.span)
+        if not use.path:
+            raise fail(p.UseOutside(use.path, "no file name"), use.span)
+        if name.name != use.path or name.name.startswith("."):
+            raise fail(p.UseOutside(use.path, "not a file of this folder"), use.span)
+        if name.suffix != ".attn":
+            raise fail(p.UseOutside(use.path, "its name does not end in .attn"), use.span)
+        path = _resolve(folder / name)
+        if path is None or path.parent != folder:
+            raise fail(p.UseOutside(use.path, "a link that leads out of this folder"), use.span)
+        if path not in self._known:
+            if len(self._known) >= MAX_FILES:
+                raise fail(p.UseOutside(use.path, f"more than {MAX_FILES} files"), use.span)
             try:
                 text = read_source(path)
             except AttnError as error:
-                raise AttnError([Diagnostic(error.diagnostics[0].problem, use.span)], self.sources) from None
-            # Entered before its own uses are followed, so that files may use each other.
-            self._modules[path] = self._module(text, use.path, self.library())
-            module = self._modules[path]
-            for inner in (item for item in module.tree.items if isinstance(item, syntax.Use)):
-                module.uses.insert(-1, self._use(inner, folder))
-        return self._modules[path]
+                raise fail(_missing(error.diagnostics[0].problem, use.path, folder), use.span) from None
+            # Known before its own uses are followed, so that files may use each other.
+            self.load_text(text, use.path, path)
+        return self._known[path]
 
 
-def _declare(
-    table: dict[str, syntax.Pattern] | dict[str, syntax.Attention],
-    item: syntax.Pattern | syntax.Attention,
-    clashes: list[Diagnostic],
-) -> None:
+def _module(text: str, name: str) -> Module:
+    module = Module(name, text, parse(text, name))
+    for item in module.tree.items:
+        match item:
+            case syntax.Pattern():
+                _declare(module, module.patterns, item)
+            case syntax.Attention():
+                _declare(module, module.attentions, item)
+            case syntax.Use():
+                pass
+    return module
+
+
+def _declare(module: Module, table: dict[str, _Item], item: _Item) -> None:
     name = item.name.name
-    if name in table:
-        note = Note("first declared here", table[name].name.span)
-        clashes.append(Diagnostic(p.Redeclared(name), item.name.span, (note,)))
-    else:
-        table[name] = item  # type: ignore[assignment]
+    if isinstance(item, syntax.Pattern) and meaning(name):
+        module.problems.append(Diagnostic(p.Reserved(name, meaning(name)), item.name.span))
+        return
+    first = table.setdefault(name, item)
+    if first is not item:
+        note = Note("first declared here", first.name.span)
+        module.problems.append(Diagnostic(p.Redeclared(name), item.name.span, (note,)))
+
+
+def _clashes(module: Module, used: Module, use: syntax.Use) -> Iterator[Diagnostic]:
+    """Patterns that two used files define: which one is meant?"""
+    for name in (name for name in used.patterns if name not in module.patterns):
+        for earlier in module.uses:
+            if earlier is not used and name in earlier.patterns:
+                notes = [Note("declared here", m.patterns[name].name.span) for m in (earlier, used)]
+                problem = p.Redeclared(name, "both files define it", "rename one, or define it in this file")
+                yield Diagnostic(problem, use.span, tuple(notes))
+
+
+def _resolve(path: Path) -> Path | None:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return None
+
+
+def _missing(problem: Problem, name: str, folder: Path) -> Problem:
+    """The same problem in terms of what `use` says."""
+    match problem:
+        case p.CannotRead(reason=reason, remedy=remedy):
+            close = get_close_matches(
+                Path(name).stem, sorted(path.stem for path in folder.glob("*.attn")), n=1, cutoff=0.75
+            )
+            return p.CannotRead(name, reason, f"did you mean `{close[0]}.attn`?" if close else remedy)
+        case p.FileTooLarge(limit=limit):
+            return p.FileTooLarge(name, limit)
+        case _:
+            return problem
 
 
 def read_source(path: Path) -> str:
@@ -143,12 +210,13 @@ def read_source(path: Path) -> str:
     Raises:
         AttnError: the file is missing, too large, or not UTF-8.
     """
-    remedy = "check the path; `attndsl list` names the installed examples"
+    remedy = "check the path"
     try:
         if not path.is_file():
-            raise fail(p.CannotRead(str(path), "no such file", remedy))
+            reason = "it is a folder" if path.is_dir() else "no such file"
+            raise fail(p.CannotRead(str(path), reason, remedy))
         if path.stat().st_size > 4 * MAX_SOURCE:
-            raise fail(p.FileTooLarge(MAX_SOURCE // 1024))
+            raise fail(p.FileTooLarge(str(path), MAX_SOURCE // 1024))
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise fail(p.CannotRead(str(path), "it is not UTF-8 text", "save it as UTF-8")) from None
@@ -157,19 +225,27 @@ def read_source(path: Path) -> str:
         raise fail(p.CannotRead(str(path), reason.lower(), remedy)) from None
 
 
-def single_attention(module: Module, name: str | None, known: Mapping[str, object]) -> syntax.Attention:
+def single_attention(module: Module, name: str | None) -> syntax.Attention:
     """The attention of a module, by name if there are several.
 
     Raises:
         AttnError: there is none, or several and no name.
     """
-    names = ", ".join(known)
-    if name is not None and name in module.attentions:
-        return module.attentions[name]
-    if name is None and len(module.attentions) == 1:
-        return next(iter(module.attentions.values()))
-    if not module.attentions:
+    known = module.attentions
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name in known:
+        return known[name]
+    if not known:
         remedy = "add one: attention name { tokens x[n]; input q, k, v : x; return attend(q, k, v) }"
-        raise fail(p.WhichAttention(module.name, 0, "", remedy))
-    asked = f", none called {name}" if name else ""
-    raise fail(p.WhichAttention(module.name, len(known), asked, f"choose one with --attention: {names}"))
+        raise fail(p.WhichAttention(module.name, "defines no attention", remedy))
+    choices = ", ".join(known)
+    if name is None:
+        what, remedy = f"defines {len(known)} attentions", f"choose one with --attention: {choices}"
+    else:
+        close = get_close_matches(name, known, n=1)
+        what, remedy = (
+            f"defines no attention `{name}`",
+            f"did you mean `{close[0]}`?" if close else f"it defines: {choices}",
+        )
+    raise fail(p.WhichAttention(module.name, what, remedy))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 
 from attndsl.ir.problem import Span
 from attndsl.ir.tokens import TokenSet
@@ -35,19 +34,40 @@ class Binding:
     default: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
+class CallSite:
+    """A call of a pattern in a user's file: errors in the library are errors of such a call."""
+
+    pattern: str
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """A scope. `pattern` is set inside a pattern's body; `callers` are the patterns being expanded."""
+    """A scope.
+
+    Attributes:
+        names: what is bound here.
+        pair: what `i` and `j` range over, where there is a pair.
+        site: the innermost call in a user's file, inside a pattern.
+        callers: the patterns being expanded, outermost first.
+        axis: what `extent` is the length of, for messages: `w`, or empty.
+        defaults_used: which of `i`, `j` and `extent` the pattern took from its surroundings.
+    """
 
     module: Module
     names: dict[str, Binding]
     pair: Pair | None = None
-    pattern: str = ""
-    call: Span | None = None
+    site: CallSite | None = None
     callers: tuple[tuple[Module, str], ...] = ()
     axis: str = ""
-    """What `extent` is the length of, for messages: `w`, or empty."""
     defaults_used: dict[str, Span] = field(default_factory=dict)
+
+    @property
+    def pattern(self) -> str:
+        """The pattern being expanded, or empty."""
+        return self.callers[-1][1] if self.callers else ""
 
     def with_pair(self, pair: Pair) -> Frame:
         """The same names where a query and a key are given."""
@@ -59,18 +79,3 @@ class Frame:
         }
         axis = pair.key.axis_names[0] if len(pair.key.axes) == 1 else ""
         return replace(self, names=names, pair=pair, axis=axis, defaults_used={})
-
-    def binding(self, name: str) -> Binding | None:
-        """What a name is bound to in this frame."""
-        return self.names.get(name)
-
-
-def suggest(name: str, known: list[str]) -> str:
-    """A remedy naming the closest known name, or all if they are few."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean `{close[0]}`?"
-    listed = sorted(dict.fromkeys(known))
-    if 0 < len(listed) <= 8:
-        return f"known here: {', '.join(listed)}"
-    return "declare it first"

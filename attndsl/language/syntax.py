@@ -86,7 +86,7 @@ class Unary(Node):
 
 @dataclass(frozen=True)
 class Binary(Node):
-    """Arithmetic, and `and` and `or` of two operands or more (as a left-leaning chain of operands)."""
+    """Arithmetic of two operands, or `and` and `or` of two operands or more."""
 
     operator: str
     operands: tuple[Expression, ...]
@@ -207,3 +207,31 @@ class File(Node):
     """A whole file."""
 
     items: tuple[Use | Pattern | Attention, ...]
+
+
+def children(node: Expression) -> tuple[Expression, ...]:
+    """The expressions that an expression consists of; names of callees and arguments are not among them."""
+    match node:
+        case Tuple(items=parts) | Binary(operands=parts) | Comparison(operands=parts):
+            return parts
+        case Attribute(value=value) | Unary(operand=value) | Lift(body=value):
+            return (value,)
+        case Index(value=value, coords=coords):
+            return (value, *coords)
+        case Call(arguments=arguments):
+            return tuple(argument.value for argument in arguments)
+        case Choice(test=test, a=a, b=b):
+            return (a, test, b)
+        case _:
+            return ()
+
+
+def bound_names(statement: Statement) -> tuple[Name, ...]:
+    """The names that a statement declares."""
+    match statement:
+        case Assign(names=names) | Input(names=names):
+            return names
+        case Tokens(name=name):
+            return (name,)
+        case _:
+            return ()

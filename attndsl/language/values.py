@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from attndsl.ir.types import FeatureType
 from attndsl.language import syntax
 
 if TYPE_CHECKING:
-    from attndsl.language.modules import Module
     from attndsl.language.scope import Frame
 
 
@@ -44,14 +42,6 @@ class Extent:
     tokens: TokenSet
 
 
-@dataclass(frozen=True)
-class PatternRef:
-    """A pattern that could be called."""
-
-    syntax: syntax.Pattern
-    module: Module
-
-
 @dataclass(frozen=True, eq=False)
 class Deferred:
     """A named pair expression of the program: it has a value only where a query and a key are given."""
@@ -60,7 +50,7 @@ class Deferred:
     frame: Frame = field(repr=False)
 
 
-Value = Expr | tuple["Value", ...] | TokenSet | Feature | Position | Extent | PatternRef | Deferred
+Value = Expr | tuple["Value", ...] | TokenSet | Feature | Position | Extent | Deferred
 
 
 def describe(value: Value) -> str:
@@ -73,26 +63,14 @@ def describe(value: Value) -> str:
         case Expr():
             return "a real number"
         case tuple():
-            return f"a tuple of {len(value)}"
+            return f"a tuple of {len(value)} items"
         case TokenSet():
-            return f"the token set {value.name}"
+            return f"the token set `{value.name}`"
         case Feature():
-            return f"the tensor `{value.name}`" if value.type.width else f"the field `{value.name}`"
+            return f"the {'tensor' if value.type.width else 'field'} `{value.name}`"
         case Position():
             return f"a position on {value.tokens.name}"
         case Extent():
             return f"the extents of {value.tokens.name}"
-        case PatternRef():
-            return f"the pattern `{value.syntax.name.name}`"
         case Deferred():
             return "a pair expression"
-
-
-RESERVED: Mapping[str, str] = {
-    "i": "the query",
-    "j": "the key",
-    "s": "the score",
-    "head": "the head's index",
-    "heads": "the number of heads",
-    "extent": "the length of the key axis",
-}

@@ -86,7 +86,9 @@ def _count(predicate: Predicate, query: Stretches, key: Stretches) -> Ints:
     return visible
 
 
-def _inside(predicate: Predicate, query: Brick, key: Brick, open_: Ranges) -> Iterator[tuple[Ints, Ints, Ints]]:
+def _inside(
+    predicate: Predicate, query: Brick, key: Brick, open_: Ranges
+) -> Iterator[tuple[Ints, Ints, Ints]]:
     """Query cells, key cells and visible pairs of open cells; a cell may come several times."""
     if not len(open_):
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attndsl.picture.elements import Elements
-from attndsl.picture.tilemap import TileMap
+from attndsl.analysis.layout import Ints
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -17,17 +17,34 @@ INK: Colour = (28, 32, 38)
 SOFT: Colour = (98, 106, 117)
 RULE: Colour = (201, 206, 213)
 HIDDEN: Colour = (238, 241, 244)
-FAINT: Colour = (191, 213, 234)
-VISIBLE: Colour = (16, 78, 139)
 EMPTY: Colour = HIDDEN
-PARTIAL: Colour = (240, 163, 45)
+VISIBLE: Colour = (16, 78, 139)
 FULL: Colour = VISIBLE
+PARTIAL: Colour = (240, 163, 45)
 QUERY: Colour = (204, 51, 17)
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of cells: what is hidden, visible, partial, and what is hardly visible but not hidden."""
+
+    hidden: Colour
+    faint: Colour
+    visible: Colour
+    partial: Colour
+    query: Colour
+
+
+PRINT = Theme(HIDDEN, (172, 201, 228), VISIBLE, PARTIAL, QUERY)
+SCREEN = Theme((60, 64, 71), (66, 91, 122), (98, 178, 245), PARTIAL, (255, 92, 64))
+"""For terminals, whose background may be dark or light."""
 
 SHADES = 32
 """Steps of the scale of shares: 0 is none, the last is all, and only they are."""
 MIX = 8
-"""Steps of the shares of full and of partial tiles in a cell of several tiles."""
+"""Steps of the share of visited tiles, and of the share of full ones among them."""
+WEAKEST = 0.35
+"""How strongly a cell is coloured in which hardly a tile is visited."""
 
 
 def mixed(low: Colour, high: Colour, share: float) -> Colour:
@@ -41,10 +58,10 @@ def text(colour: Colour) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-def share_colours() -> tuple[Colour, ...]:
-    """The scale of shares; what is barely visible is told apart from what is not."""
-    between = tuple(mixed(FAINT, VISIBLE, step / SHADES) for step in range(1, SHADES))
-    return (HIDDEN, *between, VISIBLE)
+def share_colours(theme: Theme) -> tuple[Colour, ...]:
+    """The scale of shares."""
+    between = tuple(mixed(theme.faint, theme.visible, step / SHADES) for step in range(1, SHADES))
+    return (theme.hidden, *between, theme.visible)
 
 
 def share_index(share: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -53,33 +70,20 @@ def share_index(share: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.where(share <= 0, 0, np.where(share >= 1, SHADES, inner)).astype(np.uint8)
 
 
-def element_cells(elements: Elements) -> tuple[NDArray[np.uint8], tuple[Colour, ...]]:
-    """Cells of the picture of a mask, and the colours they point at."""
-    if elements.exact:
-        return elements.visible.astype(np.uint8), (HIDDEN, VISIBLE)
-    return share_index(elements.share), share_colours()
-
-
-def tile_colours() -> tuple[Colour, ...]:
-    """Empty, partial, full; then every mixture of them in steps, by (partial, full)."""
-    mixtures: list[Colour] = []
-    for partial in range(MIX + 1):
+def tile_colours(theme: Theme) -> tuple[Colour, ...]:
+    """Colours by the share of visited tiles, and the share of full ones among them."""
+    found: list[Colour] = []
+    for visited in range(MIX + 1):
+        strength = WEAKEST + (1 - WEAKEST) * visited / MIX if visited else 0.0
         for full in range(MIX + 1):
-            rest = max(0, MIX - partial - full)
-            total = max(MIX, partial + full)
-            parts = ((EMPTY, rest), (PARTIAL, partial), (FULL, full))
-            red, green, blue = (round(sum(c[at] * n for c, n in parts) / total) for at in range(3))
-            mixtures.append((red, green, blue))
-    return (EMPTY, PARTIAL, FULL, *mixtures)
+            colour = mixed(theme.partial, theme.visible, full / MIX)
+            found.append(mixed(theme.hidden, colour, strength))
+    return tuple(found)
 
 
-def tile_cells(tiles: TileMap) -> tuple[NDArray[np.uint8], tuple[Colour, ...]]:
-    """Cells of a tile map, and the colours they point at."""
-    if tiles.exact:
-        return tiles.kinds.astype(np.uint8), (EMPTY, PARTIAL, FULL)
-    pairs = np.outer(tiles.rows.sizes, tiles.columns.sizes)
-    partial, full = (np.rint(MIX * np.minimum(count / pairs, 1)) for count in (tiles.partial, tiles.full))
-    # A cell with anything in it never looks empty.
-    partial = np.where((tiles.partial > 0) & (partial + full == 0), 1, partial)
-    full = np.where((tiles.full > 0) & (partial + full == 0), 1, full)
-    return (3 + partial * (MIX + 1) + full).astype(np.uint8), tile_colours()
+def tile_index(partial: Ints, full: Ints, pairs: Ints) -> NDArray[np.uint8]:
+    """Tile pairs per cell as positions in `tile_colours`; 0 only where no tile is visited."""
+    visited = partial + full
+    strength = np.ceil(MIX * visited / pairs).astype(np.int64)
+    mix = np.rint(MIX * full / np.maximum(visited, 1)).astype(np.int64)
+    return (strength * (MIX + 1) + mix).astype(np.uint8)

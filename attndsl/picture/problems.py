@@ -19,31 +19,10 @@ class UnknownFormat(Problem):
 
 
 @dataclass(frozen=True)
-class NotOurs(Problem):
-    """A picture may replace a picture that attndsl drew earlier, and nothing else."""
-
-    code: ClassVar[str] = "E802"
-    title: ClassVar[str] = "`{path}` exists, and attndsl did not draw it"
-    help: ClassVar[str] = "choose another name, or overwrite it with --force"
-    path: str
-
-
-@dataclass(frozen=True)
-class CannotWrite(Problem):
-    """The file system refuses."""
-
-    code: ClassVar[str] = "E803"
-    title: ClassVar[str] = "cannot write `{path}`: {reason}"
-    help: ClassVar[str] = "check the folder and its permissions"
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class BadQuery(Problem):
     """A query is named by its coordinates, one per axis, or by its number in row-major order."""
 
-    code: ClassVar[str] = "E804"
+    code: ClassVar[str] = "E802"
     title: ClassVar[str] = "--query {given}: {reason}"
     help: ClassVar[str] = "{remedy}"
     given: str
@@ -53,9 +32,9 @@ class BadQuery(Problem):
 
 @dataclass(frozen=True)
 class BadTile(Problem):
-    """A tile has one size per axis of its token set, or a single size: a stretch of tokens in row-major order."""
+    """A tile has one size per axis of its token set, or a single size for stretches in row-major order."""
 
-    code: ClassVar[str] = "E805"
+    code: ClassVar[str] = "E803"
     title: ClassVar[str] = "{option} {given}: {reason}"
     help: ClassVar[str] = "{remedy}"
     option: str
@@ -68,7 +47,7 @@ class BadTile(Problem):
 class BadHead(Problem):
     """Heads are numbered from 0."""
 
-    code: ClassVar[str] = "E806"
+    code: ClassVar[str] = "E804"
     title: ClassVar[str] = "there is no head {head}"
     help: ClassVar[str] = "heads are 0 to {last}; --heads sets their number"
     head: int
@@ -79,7 +58,7 @@ class BadHead(Problem):
 class NoSuchAttend(Problem):
     """An attend is named by the value it defines."""
 
-    code: ClassVar[str] = "E807"
+    code: ClassVar[str] = "E805"
     title: ClassVar[str] = "there is no attend `{name}`"
     help: ClassVar[str] = "{remedy}"
     name: str
@@ -90,7 +69,7 @@ class NoSuchAttend(Problem):
 class NothingToShow(Problem):
     """A picture shows which keys a query sees; without an attend there are none."""
 
-    code: ClassVar[str] = "E808"
+    code: ClassVar[str] = "E806"
     title: ClassVar[str] = "attention {attention} has no attend, so there is no mask to show"
     help: ClassVar[str] = "return attend(q, k, v, ...)"
     attention: str
@@ -100,7 +79,7 @@ class NothingToShow(Problem):
 class TooLargeToShow(Problem):
     """One query's keys are looked at one by one, so a picture has a limit that the compiler has not."""
 
-    code: ClassVar[str] = "E809"
+    code: ClassVar[str] = "E807"
     title: ClassVar[str] = "{tokens} has {count} tokens; a picture shows at most {limit}"
     help: ClassVar[str] = "choose a smaller --shape"
     tokens: str

@@ -58,7 +58,8 @@ def choose_attend(program: Program, name: str | None) -> Value:
         if name not in attends:
             close = get_close_matches(name, attends, n=1, cutoff=0.6)
             known = ", ".join(f"`{known}`" for known in attends)
-            raise fail(NoSuchAttend(name, f"did you mean `{close[0]}`?" if close else f"the attends are {known}"))
+            remedy = f"did you mean `{close[0]}`?" if close else f"the attends are {known}"
+            raise fail(NoSuchAttend(name, remedy))
         return attends[name]
     hiding = [value for value in attends.values() if _attend(value).where is not TRUE]
     return (hiding or list(attends.values()))[-1]

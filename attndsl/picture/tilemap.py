@@ -1,4 +1,4 @@
-"""Which tiles a kernel visits, drawn with at most so many cells: empty, partial and full tile pairs per cell."""
+"""Which tiles a kernel visits: empty, partial and full tile pairs in each of at most so many cells."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ class TileMap:
 
     @property
     def kinds(self) -> NDArray[np.int8]:
-        """Per cell: 0 all tile pairs are empty, 2 all are full, 1 otherwise."""
-        everything = np.outer(self.rows.sizes, self.columns.sizes)
-        return np.where(self.full == everything, 2, np.minimum(self.partial + self.full, 1)).astype(np.int8)
+        """Where a cell is a tile pair: 0 empty, 1 partial, 2 full."""
+        return (self.partial + 2 * self.full).astype(np.int8)
 
 
 def map_tiles(predicate: Predicate, query: Layout, key: Layout, cells: int = CELLS) -> TileMap:

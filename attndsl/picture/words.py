@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attndsl.picture.model import MaskPicture
+from attndsl.picture.model import Grid, MaskPicture
 
 
 def percent(part: int, whole: int) -> str:
@@ -28,11 +28,26 @@ def times(sizes: Sequence[int]) -> str:
     return "×".join(f"{size:,}" for size in sizes)
 
 
-def coordinates(axes: Sequence[str], values: Sequence[int]) -> str:
+def axis_name(grid: Grid, axis: int) -> str:
+    """The name of an axis; anonymous ones are called after their set."""
+    name = grid.axes[axis]
+    if not name.isdigit():
+        return name
+    return grid.name if len(grid.axes) == 1 else f"{grid.name}.{name}"
+
+
+def coordinates(grid: Grid, values: Sequence[int]) -> str:
     """Coordinates as `h=3, w=5`; a plain number on a single axis."""
-    if len(axes) == 1:
+    if len(values) == 1:
         return f"{values[0]:,}"
-    return ", ".join(f"{axis}={value}" for axis, value in zip(axes, values))
+    return ", ".join(f"{axis_name(grid, axis)}={value}" for axis, value in enumerate(values))
+
+
+def grid_text(grid: Grid) -> str:
+    """A token set as `x[h=28, w=28]`, or `c[16]` where the axis has no name."""
+    sizes = zip(grid.axes, grid.extents)
+    texts = (f"{extent:,}" if axis.isdigit() else f"{axis}={extent:,}" for axis, extent in sizes)
+    return f"{grid.name}[{', '.join(texts)}]"
 
 
 def heads_text(heads: Sequence[int], every: int) -> str:
@@ -63,10 +78,9 @@ def value_text(value: Any) -> str:
 
 
 def shape_text(picture: MaskPicture) -> str:
-    """The token sets of the attend, e.g. `x[h=28, w=28]` or `x[n=64] to y[m=16]`."""
+    """The token sets of the attend, e.g. `x[h=28, w=28]` or `x[n=64] attends to y[m=16]`."""
     sets = [picture.query_set] + ([picture.key_set] if picture.key_set != picture.query_set else [])
-    texts = [f"{s.name}[{', '.join(f'{a}={e:,}' for a, e in zip(s.axes, s.extents))}]" for s in sets]
-    return " attends to ".join(texts)
+    return " attends to ".join(grid_text(grid) for grid in sets)
 
 
 def parameter_text(picture: MaskPicture) -> str:

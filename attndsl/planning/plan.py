@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.analysis.attention import head_classes
 from attndsl.diagnostics import fail
 from attndsl.ir.program import Program
 from attndsl.ir.types import Heads
@@ -22,6 +23,12 @@ SAMPLED_ABOVE = 1 << 24
 PLANNED_TOKENS = {1: 1024, 2: 56, 3: 24}
 """Extents at which tile shapes are compared, by the number of axes."""
 EXAMPLE_TOKENS = {1: 100, 2: 20, 3: 10}
+LARGEST_EXAMPLE = 1 << 28
+"""Pairs; a self-check should take seconds."""
+TELLING_SHARE, TELLING_DROP = 0.3, 0.6
+"""A mask that shows more than this share of the pairs may be trivial, unless larger sizes thin it out."""
+SHARE_SAMPLE = 96
+"""Random queries, and random keys, by which shares are estimated."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def plan_program(program: Program) -> ProgramPlan:
     Raises:
         AttnError: no sizes were found at which the program is defined.
     """
-    example = sizes_near(program, EXAMPLE_TOKENS, spread=3)
+    example = telling_sizes(program)
     planned = sizes_near(program, PLANNED_TOKENS)
     tiles = {
         value.name: choose_tiles(value.op, {**planned, "heads": 4}, sample_fields(program, planned))
@@ -53,6 +60,39 @@ def plan_program(program: Program) -> ProgramPlan:
     }
     pairs = max(v.op.query_tokens.count(example) * v.op.key_tokens.count(example) for v in program.attends)
     return ProgramPlan(tiles, example, pairs > SAMPLED_ABOVE)
+
+
+def telling_sizes(program: Program) -> Sizes:
+    """Small sizes at which the mask is not trivial: a window wider than the sequence checks nothing.
+
+    A mask is local if it thins out as the sizes grow; then the first sizes are taken at which it has.
+    """
+    smallest = sizes_near(program, EXAMPLE_TOKENS, spread=3)
+    density = visible_share(program, smallest)
+    for factor in (2, 4, 8, 16, 32, 64, 128):
+        targets = {axes: extent * factor for axes, extent in EXAMPLE_TOKENS.items()}
+        larger = sizes_near(program, targets, spread=3)
+        pairs = max(v.op.query_tokens.count(larger) * v.op.key_tokens.count(larger) for v in program.attends)
+        if pairs > LARGEST_EXAMPLE:
+            break
+        if density > TELLING_SHARE and visible_share(program, larger) < TELLING_DROP * density:
+            return larger
+    return smallest
+
+
+def visible_share(program: Program, sizes: Sizes) -> float:
+    """The share of visible pairs in the densest attend, estimated from a fixed sample."""
+    fields = sample_fields(program, sizes)
+    shares = []
+    for value in program.attends:
+        for found in head_classes(value.op, {**sizes, "heads": 4}, fields):
+            rng = np.random.default_rng(0)
+            sides = [
+                np.stack([rng.integers(0, extent, SHARE_SAMPLE) for _, extent in side], -1)
+                for side in (found.predicate.query, found.predicate.key)
+            ]
+            shares.append(float(found.predicate.points(*sides).mean()))
+    return max(shares)
 
 
 def sizes_near(program: Program, by_axes: Mapping[int, int], spread: int = 0, heads: int = 4) -> Sizes:
@@ -67,7 +107,9 @@ def sizes_near(program: Program, by_axes: Mapping[int, int], spread: int = 0, he
     raise fail(BadShape("", reason, "give extents with --shape, or relax the requirements"))
 
 
-def sample_fields(program: Program, sizes: Mapping[str, int], batch: int = 1, heads: int = 4) -> dict[str, NDArray[Any]]:
+def sample_fields(
+    program: Program, sizes: Mapping[str, int], batch: int = 1, heads: int = 4
+) -> dict[str, NDArray[Any]]:
     """Plausible values for int and bool inputs: labels that stay the same for stretches of tokens.
 
     Shapes are (batch, [heads,] *extents), as the inputs declare.

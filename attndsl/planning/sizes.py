@@ -98,7 +98,9 @@ def _failed_requirements(program: Program, sizes: Mapping[str, int]) -> Iterator
         problem: Problem | None = requirement.failure(sizes)
         if problem is not None:
             note = Note("required here", requirement.declared)
-            yield Diagnostic(problem, requirement.span, (note,) if requirement.declared != requirement.span else ())
+            yield Diagnostic(
+                problem, requirement.span, (note,) if requirement.declared != requirement.span else ()
+            )
 
 
 class SizeSearch:
@@ -119,7 +121,9 @@ class SizeSearch:
     def near(self, target: int, spread: int = 0) -> Sizes | None:
         """Sizes whose extents are close to `target`; with `spread`, later symbols differ by so much."""
         symbols = self._program.symbols
-        choices = [self._candidates(symbol, max(1, target - at * spread)) for at, symbol in enumerate(symbols)]
+        choices = [
+            self._candidates(symbol, max(1, target - at * spread)) for at, symbol in enumerate(symbols)
+        ]
         for values in islice(product(*choices), self.limit):
             sizes = dict(zip(symbols, values))
             if self._defined(sizes):
@@ -130,7 +134,9 @@ class SizeSearch:
         """Extents for one symbol that satisfy what is required of it alone, nearest first."""
         every = sorted(range(1, max(4 * target, 160)), key=lambda value: (abs(value - target), value))
         alone = [r for r in self._program.requirements if _names(r) == {symbol}]
-        fitting = (value for value in every if all(r.holds({symbol: value, "heads": self._heads}) for r in alone))
+        fitting = (
+            value for value in every if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
+        )
         return list(islice(fitting, 12))
 
     def _defined(self, sizes: Sizes) -> bool:

@@ -12,7 +12,7 @@ from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
 from attndsl_codegen.names import class_name, tokens_name
-from attndsl_codegen.printers.body import Body
+from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 
 LO, HI = ".lo", ".hi"
@@ -50,7 +50,8 @@ class HookPrinter:
 
     def _summary(self) -> str:
         visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"
-        return f"`{self.name}`: each query of {self.op.query_tokens.name} attends to {visible} of {self.op.key_tokens.name}."
+        query, key = self.op.query_tokens.name, self.op.key_tokens.name
+        return f"`{self.name}`: each query of {query} attends to {visible} of {key}."
 
     def _settings(self) -> list[str]:
         kinds = {value.name: value.type.kind for value in self.program.inputs}
@@ -78,7 +79,10 @@ class HookPrinter:
     @property
     def coordinates(self) -> list[str]:
         """The coordinate parameters of a hook, e.g. `i_h, i_w, j_h, j_w`; `i, j` on a single axis."""
-        return [*_coordinates(QUERY, self.op.query_tokens).values(), *_coordinates(KEY, self.op.key_tokens).values()]
+        return [
+            *_coordinates(QUERY, self.op.query_tokens).values(),
+            *_coordinates(KEY, self.op.key_tokens).values(),
+        ]
 
     def _spelling(self) -> dict[str, str]:
         return {**_coordinates(QUERY, self.op.query_tokens), **_coordinates(KEY, self.op.key_tokens)}
@@ -99,7 +103,9 @@ class HookPrinter:
         for expr, label in self.program.labels.items():
             lo, hi = bounds.interval(expr)
             suffixes = ("must", "may") if expr.kind == "bool" else ("lo", "hi")
-            labels |= {lo: f"{label}_{suffixes[0]}", hi: f"{label}_{suffixes[1]}"} if lo is not hi else {lo: label}
+            labels |= (
+                {lo: f"{label}_{suffixes[0]}", hi: f"{label}_{suffixes[1]}"} if lo is not hi else {lo: label}
+            )
         ends = {name + end: text + end for name, text in spelling.items() for end in (LO, HI)}
         doc = "Whether every pair of the boxes must be visible, and whether any pair may be."
         results = list(bounds.interval(self.op.where))
@@ -133,7 +139,7 @@ class HookPrinter:
         loads = [f'{local} = at["{variable}"]' for variable, local in locals_.items()]
         return [
             "@staticmethod",
-            f"def {name}({', '.join([*parameters, 'at: dict[str, Any]'])}) -> {returns}:",
+            *signature(name, [*parameters, "at: dict[str, Any]"], returns),
             *_indent([f'"""{doc}"""', *loads, *body.lines]),
         ]
 
@@ -155,4 +161,3 @@ def _coordinates(role: str, tokens: TokenSet) -> dict[str, str]:
 
 def _indent(lines: Iterable[str]) -> list[str]:
     return [f"    {line}" if line else "" for line in lines]
-

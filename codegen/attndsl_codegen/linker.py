@@ -9,7 +9,18 @@ from functools import cache
 from importlib.resources import files
 
 PACKAGE = "attndsl_codegen.kernels"
-MODULES = ("arguments", "tiles", "fields", "mechanism", "plan", "softmax", "tiled", "attend", "numbers", "selfcheck")
+MODULES = (
+    "arguments",
+    "tiles",
+    "fields",
+    "mechanism",
+    "plan",
+    "softmax",
+    "tiled",
+    "attend",
+    "numbers",
+    "selfcheck",
+)
 """The kernel modules, in the order in which their definitions appear in a generated file."""
 
 

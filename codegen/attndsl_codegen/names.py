@@ -30,7 +30,7 @@ def safe(name: str) -> str:
     return f"{name}_" if taken else name
 
 
-_TAKEN = {
-    *dir(builtins), "torch", "nn", "math", "time", "self", "at", "grid", "return_lse", "flat", "found", "is_flat",
-    "attend", "results", "check_sizes", "ARGUMENTS", "SPEC", "PARAMETERS", "Any", "Tensor", "Module",
-}  # fmt: skip
+_LOCALS = "self at grid return_lse flat found is_flat attend results check_sizes"
+_GLOBALS = "torch nn math time Any Tensor Module ARGUMENTS SPEC PARAMETERS"
+_TAKEN = {*dir(builtins), *_LOCALS.split(), *_GLOBALS.split()}
+"""What the generated file itself uses."""

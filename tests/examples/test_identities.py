@@ -35,7 +35,7 @@ def test_a_neighbourhood_of_everything_is_dense(stride: int) -> None:
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (2, 1), (5, 1), (4, 3), (6, 6), (7, 4)])
 def test_a_neighbourhood_has_exactly_size_keys(size: int, stride: int) -> None:
-    for extent in range(size, 14):
+    for extent in {size, 11, 12, 13}:
         assert (mask("neighborhood1d", {"n": extent}, size=size, stride=stride).sum(-1) == size).all()
     found = mask("neighborhood3d", {"t": 3, "h": 8, "w": 7}, size=(2, size, 3), stride=(1, stride, 2))
     assert (found.sum(-1) == 2 * size * 3).all()

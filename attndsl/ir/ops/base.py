@@ -44,7 +44,9 @@ class OracleContext:
 class PairValues(Protocol):
     """Dense values of pair expressions, broadcastable to (batch, heads, queries, keys)."""
 
-    def __call__(self, expr: Expr, **extra: Any) -> Any: ...
+    def __call__(self, expr: Expr, **extra: Any) -> Any:
+        """The value of an expression; `extra` gives values to further variables."""
+        ...
 
 
 class IllTyped(Exception):

@@ -15,7 +15,7 @@ Grid = tuple[int, ...] | Mapping[str, tuple[int, ...]] | None
 
 
 class Tokens(NamedTuple):
-    """A token set: its axes, the symbol that is an axis's extent (or None), and the extents at given sizes."""
+    """A token set: its axes, the symbol that each extent is (or None), and the extents at given sizes."""
 
     name: str
     axes: tuple[str, ...]

@@ -19,7 +19,9 @@ PLANS: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
 MAX_PLANS = 32
 
 
-def tiled(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def tiled(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
     """The attend tile by tile: only tiles that hold visible pairs are computed."""
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"queries have width {q.shape[-1]}, but keys have width {k.shape[-1]}")

@@ -95,7 +95,10 @@ def visible_tiles(
         axis = torch.where(hi > lo, (hi - lo + 1) * sizes, -1).argmax(-1, keepdim=True)
         middle = (lo.gather(1, axis) + hi.gather(1, axis)) // 2
         layer = torch.cat([layer, layer])
-        lo, hi = torch.cat([lo, lo.scatter(1, axis, middle + 1)]), torch.cat([hi.scatter(1, axis, middle), hi])
+        lo, hi = (
+            torch.cat([lo, lo.scatter(1, axis, middle + 1)]),
+            torch.cat([hi.scatter(1, axis, middle), hi]),
+        )
     layer, lo, hi, full = (torch.cat(parts) for parts in zip(*found))
     row, tile = members(lo, hi)
     number = [torch.zeros_like(row), torch.zeros_like(row)]

@@ -15,7 +15,9 @@ from torch import Tensor
 from attndsl_codegen.kernels.mechanism import Mechanism
 
 
-def shaped_scores(mechanism: type[Mechanism], at: dict[str, Any], s: Tensor, i: list[Tensor], j: list[Tensor]) -> Tensor:
+def shaped_scores(
+    mechanism: type[Mechanism], at: dict[str, Any], s: Tensor, i: list[Tensor], j: list[Tensor]
+) -> Tensor:
     """The spec's score function and bias, if it has any."""
     if mechanism.score is not None:
         s = mechanism.score(s, *i, *j, at)
@@ -95,7 +97,8 @@ def softmax_backward(
     grad_s = weight * (grad_out @ v.transpose(-1, -2) - row)
     field_grads: list[Tensor | None] = []
     if s is not leaf:
-        grad_s, *field_grads = torch.autograd.grad(s, [leaf, *fields], grad_s, allow_unused=True)
+        grad_s, *found = torch.autograd.grad(s, [leaf, *fields], grad_s, allow_unused=True)
+        field_grads = list(found)
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
     grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads) * scale
     return (grad_s @ k) * scale, grad_k, grad_v, field_grads

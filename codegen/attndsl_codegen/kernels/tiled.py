@@ -87,12 +87,15 @@ class TiledAttention(torch.autograd.Function):
         v: Tensor,
         *real_fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        """Output and log-sum-exp."""
         out = q.new_zeros(*q.shape[:3], v.shape[-1])
         lse = torch.full(q.shape[:3], -torch.inf, dtype=at["dtype"], device=q.device)
         at = with_fields(mechanism, at, real_fields)
         for step in steps(plan, q.shape[0], q.shape[1], q.device):
             here = at_step(at, step)
-            o, row_lse = softmax_forward(mechanism, here, *gather(step, q, k, v), *mask(mechanism, here, step))
+            o, row_lse = softmax_forward(
+                mechanism, here, *gather(step, q, k, v), *mask(mechanism, here, step)
+            )
             put(out, step, o)
             put(lse, step, row_lse)
         ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
@@ -101,7 +104,9 @@ class TiledAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:
+        """Gradients of q, k, v and the real fields."""
+        grad_out, grad_lse = grad_outputs
         q, k, v, out, lse, *real_fields = ctx.saved_tensors
         grads = [torch.zeros_like(tensor, dtype=ctx.at["dtype"]) for tensor in (q, k, v)]
         field_grads = [torch.zeros_like(field) for field in real_fields]

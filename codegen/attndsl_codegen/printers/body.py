@@ -12,6 +12,7 @@ from attndsl_codegen.printers.python import ArrayPrinter, identifier
 
 SMALL = 4
 """Shared subexpressions of fewer nodes are repeated rather than named."""
+SIGNATURE_WIDTH = 104
 WIDTH = 88
 """Longer lines are broken at `&` and `|`."""
 
@@ -46,7 +47,8 @@ class Body:
             if node in results and uses[node] == 1:
                 continue
             named = node in self.labels and isinstance(node, Apply | Load)
-            shared = uses[node] > 1 and sizes[node] >= SMALL and isinstance(node, Apply | Load)
+            worthwhile = isinstance(node, Load) or (isinstance(node, Apply) and sizes[node] >= SMALL)
+            shared = uses[node] > 1 and worthwhile
             if named or shared:
                 self._bind(node)
         if len(results) == 1:
@@ -60,12 +62,25 @@ class Body:
     def _laid_out(self, prefix: str, expr: Expr) -> list[str]:
         """One line, or one line per operand where it would be too long."""
         line = prefix + self.printer.show(expr)
-        match expr:
-            case Apply("and" | "or" as name, args) if len(line) > WIDTH and expr not in self.printer.names:
-                symbol = "&" if name == "and" else "|"
-                parts = [self.printer.operand(arg) for arg in args]
-                return [f"{prefix}(", f"    {parts[0]}", *(f"    {symbol} {part}" for part in parts[1:]), ")"]
-        return [line]
+        if len(line) <= WIDTH or not self._breaks(expr):
+            return [line]
+        return [f"{prefix}(", *_indented(self._operands(expr)), ")"]
+
+    def _breaks(self, expr: Expr) -> bool:
+        return isinstance(expr, Apply) and expr.function in ("and", "or") and expr not in self.printer.names
+
+    def _operands(self, expr: Expr) -> list[str]:
+        """The operands of `and` or `or`, a line each, led by their operator; long ones are broken again."""
+        assert isinstance(expr, Apply)
+        lines: list[str] = []
+        for at, operand in enumerate(expr.args):
+            lead = f"{'&' if expr.function == 'and' else '|'} " if at else ""
+            text = lead + self.printer.operand(operand)
+            if len(text) > WIDTH and self._breaks(operand):
+                lines += [f"{lead}(", *_indented(self._operands(operand)), ")"]
+            else:
+                lines.append(text)
+        return lines
 
     def _bind(self, node: Expr) -> None:
         name = self.labels.get(node) or _descriptive(node)
@@ -121,3 +136,17 @@ def _subject(expr: Expr) -> str:
             return name.replace(".", "_")
         case _:
             return "value"
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def signature(name: str, parameters: Sequence[str], returns: str) -> list[str]:
+    """The first line of a function, or one line per group of parameters where it would be too long."""
+    line = f"def {name}({', '.join(parameters)}) -> {returns}:"
+    if len(line) <= SIGNATURE_WIDTH:
+        return [line]
+    joined = f"    {', '.join(parameters)}"
+    middle = [joined] if len(joined) <= SIGNATURE_WIDTH else [f"    {parameter}," for parameter in parameters]
+    return [f"def {name}(", *middle, f") -> {returns}:"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Mapping
 
-from attndsl.ir.index import Apply, Const, Expr, Load, Var
+from attndsl.ir.index import Apply, Expr, Load, Var
 from attndsl.ir.text import ATOM, COMPARE, PRODUCT, SELECT, SUM, TextPrinter
 from attndsl.ir.walk import postorder
 
@@ -19,7 +19,7 @@ def identifier(name: str) -> str:
     return plain + "_" if keyword.iskeyword(plain) or plain in TAKEN else plain
 
 
-TAKEN = frozenset("torch math at self cls Tensor Any".split())
+TAKEN = frozenset(["torch", "math", "at", "self", "cls", "Tensor", "Any"])
 _CLAMP = {"min": "max", "max": "min"}
 """`min(x, 3)` is `x.clamp(max=3)`."""
 
@@ -149,4 +149,3 @@ class TorchPrinter(ArrayPrinter):
 
     def real(self, arg: Expr) -> tuple[str, int]:
         return f'{self._at(arg, ATOM)}.to(at["dtype"])', ATOM
-

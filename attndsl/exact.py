@@ -40,7 +40,7 @@ class Oracle:
         """Per result the output `(batch, heads, *tokens, width)` and log-sum-exp `(batch, heads, *tokens)`.
 
         Args:
-            rows: compute these query tokens of the results only; then results are `(batch, heads, rows, ...)`.
+            rows: compute these query tokens of the results only, as `(batch, heads, rows, ...)`.
         """
         run = _Run(self.program, tensors)
         known: dict[str, tuple[torch.Tensor, torch.Tensor | None]] = {}
@@ -101,7 +101,8 @@ class _Run:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The result with its token axes."""
         output, lse = result
-        assert type_.tokens is not None and lse is not None
+        assert type_.tokens is not None
+        assert lse is not None
         extents = type_.tokens.extents(self.sizes)
         return output.unflatten(2, extents), lse.unflatten(2, extents)
 

@@ -1,0 +1,166 @@
+"""`attndsl explain`: an error code, or everything the compiler found out about a spec."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from attndsl.cli.options import add_sizes, add_spec, load_program, read_sizes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from attndsl.ir.program import Program
+
+EXTENTS = {1: 1024, 2: 48, 3: 16}
+"""Extents to look at where `--shape` gives none, by the number of axes."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this command."""
+    add_spec(parser)
+    add_sizes(parser, heads=4)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Explains a code or a spec."""
+    if re.fullmatch(r"[EW][0-9]{3}", args.spec):
+        return _explain_code(args.spec, args.json)
+    program = load_program(args)
+    report = describe(program, read_sizes(program, args, EXTENTS))
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        from rich.console import Console
+
+        _print(Console(highlight=False), report)
+    return 0
+
+
+def _explain_code(code: str, as_json: bool) -> int:
+    """Prints the explanation of an error code; the classes register themselves when imported."""
+    import inspect
+
+    import attndsl.files
+    import attndsl.language
+    import attndsl.picture.problems  # noqa: F401
+    from attndsl.diagnostics import fail
+    from attndsl.ir.problem import Problem
+    from attndsl.language.problems import UnknownName
+
+    kind = Problem.registry.get(code)
+    if kind is None:
+        raise fail(UnknownName("error code", code, f"the codes are {', '.join(sorted(Problem.registry))}"))
+    text = inspect.getdoc(kind) or ""
+    if as_json:
+        print(
+            json.dumps({"code": code, "title": kind.title, "explanation": text, "help": kind.help}, indent=2)
+        )
+    else:
+        title = re.sub(r"{(.+?)}", r"<\1>", kind.title)
+        # Where the whole title is filled in, the explanation speaks for itself.
+        print(f"{code}\n\n{text}" if re.fullmatch(r"<\w+>", title) else f"{code}: {title}\n\n{text}")
+    return 0
+
+
+def describe(program: Program, sizes: dict[str, int]) -> dict[str, Any]:
+    """What the compiler knows: types, requirements, and per attend its mask, tiles, counts and proofs."""
+    from attndsl.ir.ops import Attend
+    from attndsl.planning.plan import sample_fields
+
+    fields = sample_fields(program, sizes, heads=sizes["heads"])
+    return {
+        "attention": program.name,
+        "parameters": dict(program.parameters),
+        "tokens": [str(tokens) for tokens in program.token_sets],
+        "inputs": {value.name: f"{value.type.kind} {value.type.shape_words}" for value in program.inputs},
+        "requires": [f"{r.subject}: {r.text}" for r in program.requirements],
+        "sizes": sizes,
+        "sampled_fields": sorted(fields),
+        "attends": [
+            _describe_attend(program, value.name, value.op, sizes, fields)
+            for value in program.attends
+            if isinstance(value.op, Attend)
+        ],
+    }
+
+
+def _describe_attend(
+    program: Program, name: str, op: Any, sizes: dict[str, int], fields: Any
+) -> dict[str, Any]:
+    from attndsl.analysis.attention import analyse
+    from attndsl.analysis.layout import Brick
+    from attndsl.analysis.proofs import prove_all
+    from attndsl.ir.text import show_named
+    from attndsl.planning.tiles import choose_tiles
+
+    choice = choose_tiles(op, sizes, fields)
+    layouts = (
+        Brick(op.query_tokens.extents(sizes), choice.query),
+        Brick(op.key_tokens.extents(sizes), choice.key),
+    )
+    found = analyse(op, sizes, *layouts, fields)
+    return {
+        "name": name,
+        "queries": op.query_tokens.name,
+        "keys": op.key_tokens.name,
+        **{part: show_named(expr, program.labels) for part, expr in op.expressions.items()},
+        "layout": layouts[0].name,
+        "tile": {"q": list(choice.query), "k": list(choice.key)},
+        "why": f"visits {choice.visits / sizes['heads']:.0f} key slots per query, fewest of the shapes tried",
+        "classes": [
+            {
+                "heads": list(c.heads),
+                "batch": c.batch,
+                **c.counts.to_dict(),
+                "proofs": [proof.to_dict() for proof in prove_all(c)],
+            }
+            for c in found.classes
+        ],
+    }
+
+
+def _print(console: Console, report: dict[str, Any]) -> None:
+    parameters = ", ".join(f"{name} = {value}" for name, value in report["parameters"].items())
+    console.print(f"[bold]{report['attention']}[/bold]{f' ({parameters})' if parameters else ''}")
+    console.print(f"  tokens    {', '.join(report['tokens'])}", markup=False)
+    for name, type_ in report["inputs"].items():
+        console.print(f"  input     {name}: {type_}", markup=False)
+    for requirement in report["requires"]:
+        console.print(f"  requires  {requirement}", markup=False)
+    sizes = ", ".join(f"{name} = {value}" for name, value in report["sizes"].items())
+    console.print(f"  at        {sizes}", markup=False)
+    for attend in report["attends"]:
+        _print_attend(console, attend)
+
+
+def _print_attend(console: Console, attend: dict[str, Any]) -> None:
+    console.print(
+        f"\n[bold]{attend['name']}[/bold]: queries on {attend['queries']}, keys on {attend['keys']}"
+    )
+    for part in ("where", "bias", "score", "scale"):
+        for at, line in enumerate(attend.get(part, [])):
+            console.print(f"  {part if at == 0 else '':9} {line}", markup=False, soft_wrap=True)
+    tile = " against ".join("x".join(map(str, attend["tile"][side])) for side in ("q", "k"))
+    console.print(f"  tiles     {tile} ({attend['layout']}): {attend['why']}", markup=False, soft_wrap=True)
+    for found in attend["classes"]:
+        tiles = found["tiles"]
+        who = f"heads {', '.join(map(str, found['heads']))}" if len(attend["classes"]) > 1 else "each head"
+        who += f", batch element {found['batch']}" if found["batch"] is not None else ""
+        console.print(
+            f"  {who}: {found['pairs']:,} visible pairs; "
+            f"{tiles['visited']:,} of {tiles['total']:,} tiles visited "
+            f"({tiles['full']:,} full, {tiles['partial']:,} partial)",
+            soft_wrap=True,
+        )
+        for proof in found["proofs"]:
+            _print_proof(console, proof)
+
+
+def _print_proof(console: Console, proof: dict[str, Any]) -> None:
+    mark = "[green]yes[/green]" if proof["holds"] else "[yellow]no [/yellow]"
+    pair = [f"{side} {proof[side]}" for side in ("query", "key") if side in proof]
+    example = f", e.g. {' and '.join(pair)}" if pair else ""
+    console.print(f"    {mark} {proof['statement']}{example}", soft_wrap=True)

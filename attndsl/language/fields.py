@@ -1,0 +1,141 @@
+"""What `[ ]` and `.` mean: items of tuples, fields at coordinates, coordinates, extents, widths."""
+
+from __future__ import annotations
+
+from attndsl.diagnostics import AttnError, fail
+from attndsl.ir.index import Const, Expr, Load, Var
+from attndsl.ir.text import show
+from attndsl.ir.tokens import TokenSet
+from attndsl.ir.walk import fields, substitute, variables
+from attndsl.language import problems as p
+from attndsl.language import syntax
+from attndsl.language.arithmetic import pick
+from attndsl.language.evaluator import Evaluator, as_number, each
+from attndsl.language.kinds import allow_kind, expect_integer
+from attndsl.language.requirements import InsideField, coordinate_extents
+from attndsl.language.scope import Frame
+from attndsl.language.values import Extent, Feature, Position, Value, describe
+from attndsl.language.vocabulary import suggest
+
+
+def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Expr:
+    """`i.h`, `x.w`, `extent.h`, `q.width`."""
+    value = ev.value(node.value, frame)
+    match value:
+        case Position(role, tokens):
+            if tokens.axis(node.name):
+                return tokens.coordinate(role, node.name)
+            raise _no_axis(tokens, node)
+        case TokenSet() | Extent():
+            tokens = value if isinstance(value, TokenSet) else value.tokens
+            if axis := tokens.axis(node.name):
+                return axis.extent
+            raise _no_axis(tokens, node)
+        case Feature(type=type_) if node.name == "width" and type_.width:
+            return Var(f"{type_.width}.width")
+        case Var(name) if name == f"{_name_of(node.value)}.{node.name}" or name.startswith(("i.", "j.")):
+            remedy = f"an axis is chosen already: `{_name_of(node.value)}` is {name} here"
+        case _:
+            remedy = "coordinates are i.axis, extents set.axis, widths q.width"
+    raise fail(
+        p.WrongValue(f"`.{node.name}`", "a position, token set or tensor", describe(value), remedy),
+        node.value.span,
+    )
+
+
+def _no_axis(tokens: TokenSet, node: syntax.Attribute) -> AttnError:
+    remedy = suggest(node.name, tokens.axis_names)
+    return fail(p.NoSuchAxis(tokens.name, node.name, remedy), node.span)
+
+
+def _name_of(node: syntax.Expression) -> str:
+    return node.name if isinstance(node, syntax.Name) else "this"
+
+
+def index(ev: Evaluator, node: syntax.Index, frame: Frame) -> Value:
+    """`size[0]`, `label[i]`, `depth[i.h, j.w]`."""
+    value = ev.value(node.value, frame)
+    match value:
+        case tuple():
+            return _item(ev, value, node, frame)
+        case Feature(type=type_) if type_.width is None:
+            return _load(ev, value, node, frame)
+        case Feature(name=name):
+            remedy = f"a field is declared with a modifier: input {name} : x scalar (or int, or bool)"
+        case _:
+            remedy = "inputs declared int, bool or scalar are fields: input label : x int"
+    raise fail(p.WrongValue("an index", "a field or tuple", describe(value), remedy), node.value.span)
+
+
+def _item(ev: Evaluator, items: tuple[Value, ...], node: syntax.Index, frame: Frame) -> Value:
+    if len(node.coords) != 1:
+        problem = p.TupleIndex("two indices are", len(items), f"{len(node.coords)} indices", "give one index")
+        raise fail(problem, node.coords[1].span)
+    at = ev.integer(node.coords[0], frame, "an index")
+    match at:
+        case Const(int() as position) if 0 <= position < len(items):
+            return items[position]
+    return pick(
+        ev,
+        [as_number(item, node.value, frame, "a tuple", "a number or condition") for item in items],
+        at,
+        node,
+        frame,
+    )
+
+
+def _load(ev: Evaluator, field: Feature, node: syntax.Index, frame: Frame) -> Expr:
+    tokens = field.type.tokens
+    assert tokens is not None
+    parts = each(lambda coord: _coordinates(ev, coord, field.name, tokens, frame), node.coords)
+    coords = [expr for part in parts for expr in part]
+    if len(coords) != len(tokens.axes):
+        count = len(tokens.axes)
+        example = f"{field.name}[{', '.join(f'i.{a}' for a in tokens.axis_names)}] or {field.name}[i]"
+        words = f"{count} coordinate{'' if count == 1 else 's'}"
+        raise fail(p.FieldCoordinates(field.name, tokens.name, words, len(coords), example), node.span)
+    load = allow_kind(Load(field.name, tuple(coords), field.type.kind), node.span, frame)
+    if frame.pair is not None and frame.pair.integral:
+        for coord, axis in zip(coords, tokens.axes):
+            _stay_inside(ev, field, coord, axis.name, node, frame)
+    return load
+
+
+def _coordinates(
+    ev: Evaluator, node: syntax.Expression, field: str, tokens: TokenSet, frame: Frame
+) -> tuple[Expr, ...]:
+    """One expression, or one per axis for a whole position or a tuple."""
+    match ev.value(node, frame):
+        case Position(tokens=other) as position:
+            if other != tokens:
+                raise fail(p.WrongSet(field, tokens.name, _name_of(node), other.name), node.span)
+            return position.coordinates
+        case tuple() as items:
+            values = items
+        case value:
+            values = (value,)
+    exprs = (as_number(value, node, frame, "a coordinate", "an integer") for value in values)
+    return tuple(expect_integer(expr, node.span, "a coordinate") for expr in exprs)
+
+
+def _stay_inside(
+    ev: Evaluator, field: Feature, coord: Expr, axis: str, node: syntax.Index, frame: Frame
+) -> None:
+    """Where visibility depends on a field, it must be looked up at its own tokens."""
+    tokens = field.type.tokens
+    assert tokens is not None
+    extent = next(known.extent for known in tokens.axes if known.name == axis)
+    inside = (Const(0) <= coord) & (coord < extent)
+    if ev.proves(inside, frame):
+        return
+    problem = p.MayBeOutside(field.name, axis, tokens.name, show(extent - 1))
+    limits = coordinate_extents(variables(inside), frame)
+    corners = [{name: Const(0) for name, _ in limits}, {name: limit - 1 for name, limit in limits}]
+    outside = (coord < 0) | (extent <= coord)
+    if fields(coord) or any(ev.proves(substitute(outside, corner), frame) for corner in corners):
+        raise fail(problem, node.span)
+    span = frame.site.span if frame.site is not None and frame.module.is_library else node.span
+    text = frame.module.excerpt(node.span)
+    ev.demand(
+        InsideField(inside, text, field.name, span, node.span, coordinates=limits, problem=problem), frame
+    )

@@ -1,0 +1,83 @@
+"""E5: what a spec may ask of the compiler is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from attndsl.ir.problem import Problem
+
+
+@dataclass(frozen=True)
+class NestedTooDeeply(Problem):
+    """Brackets, expressions and patterns that call patterns nest only so deep."""
+
+    code: ClassVar[str] = "E501"
+    title: ClassVar[str] = "nested deeper than {limit} levels"
+    label: ClassVar[str] = "too deep"
+    help: ClassVar[str] = "bind parts of the expression to names, or write the condition with fewer steps"
+    limit: int
+
+
+@dataclass(frozen=True)
+class FileTooLarge(Problem):
+    """A spec is a page of text, not data."""
+
+    code: ClassVar[str] = "E502"
+    title: ClassVar[str] = "{file} is larger than {limit} KiB"
+    help: ClassVar[str] = "split it and import the parts with `use`"
+    file: str
+    limit: int
+
+
+@dataclass(frozen=True)
+class NumberTooLarge(Problem):
+    """Integers are exact and fit 64-bit arithmetic with room to spare; real numbers are finite doubles."""
+
+    code: ClassVar[str] = "E503"
+    title: ClassVar[str] = "the number is too large"
+    label: ClassVar[str] = "{limit}"
+    help: ClassVar[str] = "use a smaller number"
+    limit: str
+
+
+@dataclass(frozen=True)
+class TooManyNodes(Problem):
+    """After patterns are expanded, the expressions of one attention have a bounded size.
+
+    A pattern that calls another twice, which calls a third twice, and so on, doubles at every step.
+    """
+
+    code: ClassVar[str] = "E504"
+    title: ClassVar[str] = "the expressions grow beyond {limit} operations"
+    label: ClassVar[str] = "expanded here"
+    help: ClassVar[str] = "patterns and names that are used several times multiply; simplify the condition"
+    limit: int
+
+
+@dataclass(frozen=True)
+class BadExtent(Problem):
+    """An axis has between 1 and 2**40 tokens. Its extent is an integer, a symbol or an expression of them.
+
+    tokens x[h, w = 16]     # h is known when the module is called, w is fixed
+    tokens c[n // 8]        # one token per eight of axis n
+    """
+
+    code: ClassVar[str] = "E505"
+    title: ClassVar[str] = "axis {axis} of {tokens} cannot have {value} tokens"
+    label: ClassVar[str] = "extent {value}"
+    help: ClassVar[str] = "an extent is an integer from 1 to 2**40"
+    tokens: str
+    axis: str
+    value: str
+
+
+@dataclass(frozen=True)
+class TooManyCases(Problem):
+    """A requirement on the coordinates of a huge axis would have to be tried token by token."""
+
+    code: ClassVar[str] = "E506"
+    title: ClassVar[str] = "this requirement cannot be checked for {count} coordinates"
+    label: ClassVar[str] = "depends on coordinates"
+    help: ClassVar[str] = "state it for parameters and extents, without i, j and head"
+    count: int

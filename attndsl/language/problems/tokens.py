@@ -1,0 +1,137 @@
+"""E3: token sets, axes and sorts of values. E305 and E306 belong to `attend`, see `ir/ops/attend.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from attndsl.ir.problem import Problem
+
+
+@dataclass(frozen=True)
+class BareOnGrid(Problem):
+    """A position, extent or one-dimensional pattern was used on a set with several axes.
+
+    Nothing is flattened silently. Lift a pattern to an axis and combine the axes, or name coordinates:
+
+        tokens x[h, w]
+        near = h: window(7) and w: window(7)
+        row  = i.h == j.h
+    """
+
+    code: ClassVar[str] = "E301"
+    title: ClassVar[str] = "{what} needs one axis, but {tokens} has {count}"
+    label: ClassVar[str] = "which axis?"
+    help: ClassVar[str] = "{remedy}"
+    what: str
+    tokens: str
+    count: int
+    remedy: str
+
+
+@dataclass(frozen=True)
+class AcrossSets(Problem):
+    """A pattern compares a query position with a key position, but they number different tokens.
+
+    Give the coordinates explicitly: if every key pools four tokens, its last one is `j * 4 + 3`.
+
+        tokens x[n]
+        tokens y[n // 4]
+        near = causal(j = j * 4 + 3)
+    """
+
+    code: ClassVar[str] = "E302"
+    title: ClassVar[str] = "`{pattern}` compares queries on {query} with keys on {key}"
+    label: ClassVar[str] = "different token sets"
+    help: ClassVar[str] = "say where a key lies among the queries: {example}"
+    pattern: str
+    query: str
+    key: str
+    example: str
+
+
+@dataclass(frozen=True)
+class NoSuchAxis(Problem):
+    """A coordinate, extent or lift names an axis that the token set does not have.
+
+    Axes are named where the set is declared, `tokens x[h, w]`; unnamed ones are 0, 1, ...
+    """
+
+    code: ClassVar[str] = "E303"
+    title: ClassVar[str] = "{tokens} has no axis `{axis}`"
+    label: ClassVar[str] = "no such axis"
+    help: ClassVar[str] = "{remedy}"
+    tokens: str
+    axis: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class WrongValue(Problem):
+    """A value of one sort was used where another is needed, e.g. a tensor in arithmetic.
+
+    Tensors (`input q : x`) meet in `attend`. Fields (`input label : x int`) have no width and are looked
+    up at a coordinate: `label[i]`. Token sets give extents: `x.h`. Tuples give items: `size[0]`.
+    """
+
+    code: ClassVar[str] = "E304"
+    title: ClassVar[str] = "{place} needs {expected}, not {found}"
+    label: ClassVar[str] = "this is {found}"
+    help: ClassVar[str] = "{remedy}"
+    place: str
+    expected: str
+    found: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class FieldCoordinates(Problem):
+    """A field takes one coordinate per axis of its tokens, or a whole position `i` or `j`.
+
+    input depth : x int            # on tokens x[h, w]
+    near = depth[i] == depth[j.h, i.w]
+    """
+
+    code: ClassVar[str] = "E307"
+    title: ClassVar[str] = "`{field}` lies on {tokens} and takes {expected}, not {given}"
+    label: ClassVar[str] = "{given} given"
+    help: ClassVar[str] = "write {example}"
+    field: str
+    tokens: str
+    expected: str
+    given: int
+    example: str
+
+
+@dataclass(frozen=True)
+class NoPair(Problem):
+    """`i`, `j`, `head` and patterns have a meaning where pairs of a query and a key are considered.
+
+    That is in `where`, `bias` and `score` of attend, and in names that are used there. The score `s`
+    exists in `score` only.
+    """
+
+    code: ClassVar[str] = "E308"
+    title: ClassVar[str] = "`{name}` has no meaning here"
+    label: ClassVar[str] = "there is no {what} at this point"
+    help: ClassVar[str] = "{remedy}"
+    name: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class WrongSet(Problem):
+    """A field is looked up at the position of a token that lives on another set.
+
+    With queries on x and keys on y, `label[i]` needs a label on x; for a label on y write label[j].
+    """
+
+    code: ClassVar[str] = "E309"
+    title: ClassVar[str] = "`{field}` lies on {tokens}, but `{position}` is a position on {other}"
+    label: ClassVar[str] = "a position on {other}"
+    help: ClassVar[str] = "give the coordinates on {tokens}: {field}[...]"
+    field: str
+    tokens: str
+    position: str
+    other: str

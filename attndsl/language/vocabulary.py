@@ -1,0 +1,63 @@
+"""Names that mean something everywhere, and what to suggest for one that means nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from attndsl.ir.functions import USER_FUNCTIONS
+from attndsl.ir.ops import OPS
+
+RESERVED: Mapping[str, str] = {
+    "i": "the query",
+    "j": "the key",
+    "s": "the score",
+    "head": "the head's index",
+    "heads": "the number of heads",
+    "extent": "the length of the key axis",
+}
+"""Names that cannot be bound, with their meaning."""
+
+IMPLICIT = ("i", "j", "extent")
+"""Parameters that every pattern has."""
+
+FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp")
+"""Elementwise functions that a spec calls."""
+
+_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "mask": ("where",),
+    "attn_mask": ("where",),
+    "block_mask": ("where",),
+    "mask_mod": ("where",),
+    "is_causal": ("where",),
+    "attn_bias": ("bias",),
+    "score_mod": ("score",),
+    "softmax_scale": ("scale",),
+    "sm_scale": ("scale",),
+    "temperature": ("scale",),
+    "query": ("q", "i"),
+    "key": ("k", "j"),
+    "value": ("v",),
+    "num_heads": ("heads",),
+    "length": ("extent",),
+}
+"""Words of other libraries, whose spelling leads nowhere."""
+
+
+def meaning(name: str) -> str:
+    """What a name that cannot be declared stands for; empty for every other name."""
+    if name in OPS:
+        return "an operator"
+    return "a function" if name in FUNCTION_NAMES else RESERVED.get(name, "")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A remedy naming the closest known name, or all if they are few."""
+    listed = sorted(dict.fromkeys(known))
+    translated = [other for other in _ELSEWHERE.get(name, ()) if other in listed]
+    close = translated or get_close_matches(name, listed, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    if 0 < len(listed) <= 8:
+        return f"known here: {', '.join(listed)}"
+    return "declare it first"
