@@ -100,7 +100,7 @@ def bar_panel(x: float, y: float, width: float, picture: MaskPicture, heads: Hea
     visible = heads.keys.visible
     yield _cells(frame, pooled(visible[None], 2 * POOLED))
     yield Text(x - 12, frame.y + 13, f"{axis_name(picture.key_set, 0)} →", SMALL, palette.SOFT, "end")
-    yield Box(frame.x, frame.y, frame.width, frame.height, stroke=palette.RULE)
+    yield frame.outline(palette.RULE)
     for tick in axis_ticks(len(visible), TICKS if width < 500 else 2 * TICKS):
         at = x + tick.at * width
         yield Line(at, frame.y - 4, at, frame.y, palette.SOFT)
@@ -187,6 +187,6 @@ def slices_panel(
         label = " ".join(f"{name}={int(value)}" for name, value in zip(names, where))
         yield Text(frame.x, frame.y - 4, label, SMALL, palette.QUERY if own else palette.SOFT)
         yield _cells(frame, pooled(slices[number], 128))
-        yield Box(frame.x, frame.y, frame.width, frame.height, stroke=palette.QUERY if own else palette.RULE)
+        yield frame.outline(palette.QUERY if own else palette.RULE)
         if own:
             yield from _here(frame, (extents[-2], extents[-1]), (heads.query[-2], heads.query[-1]))

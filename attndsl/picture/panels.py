@@ -39,6 +39,10 @@ class Frame:
         """The lower edge."""
         return self.y + self.height
 
+    def outline(self, colour: Colour) -> Box:
+        """A line around the frame that covers nothing of it."""
+        return Box(self.x - 0.5, self.y - 0.5, self.width + 1, self.height + 1, stroke=colour)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -72,7 +76,7 @@ def axes(
         yield Line(frame.x - 4, y, frame.x, y, palette.SOFT)
         below = 8.0 if tick.at == 0 else 4.0
         yield Text(frame.x - 12, y + below, tick.label, SMALL, palette.SOFT, "end")
-    yield Box(frame.x, frame.y, frame.width, frame.height, stroke=palette.RULE)
+    yield frame.outline(palette.RULE)
 
 
 def legend(frame: Frame, entries: list[Entry]) -> Iterator[Item]:
@@ -163,7 +167,7 @@ def tiles_panel(frame: Frame, picture: MaskPicture, heads: HeadPicture) -> Itera
 def _pooled(rows: Stretches, columns: Stretches) -> str:
     if rows.single and columns.single:
         return ""
-    return f"; a cell mixes {times((int(rows.sizes.max()), int(columns.sizes.max())))}"
+    return f", {times((int(rows.sizes.max()), int(columns.sizes.max())))} to a cell"
 
 
 def _ruled(frame: Frame, shape: tuple[int, ...]) -> bool:

@@ -39,8 +39,12 @@ def png(scene: Scene) -> bytes:
 def _draw(image: Image.Image, draw: ImageDraw.ImageDraw, item: Item) -> None:
     match item:
         case Box(x, y, width, height, fill, stroke, stroke_width):
-            corners = [*_pixels(x, y), *(edge - 1 for edge in _pixels(x + width, y + height))]
-            draw.rectangle(corners, fill, stroke, round(stroke_width * SCALE) if stroke else 0)
+            if fill:
+                draw.rectangle(_corners(x, y, width, height), fill)
+            if stroke:
+                half = stroke_width / 2
+                outer = _corners(x - half, y - half, width + stroke_width, height + stroke_width)
+                draw.rectangle(outer, None, stroke, round(stroke_width * SCALE))
         case Line(x, y, to_x, to_y, stroke, width):
             thick = max(1, round(width * SCALE))
             left, top = _pixels(min(x, to_x), min(y, to_y))
@@ -54,6 +58,11 @@ def _draw(image: Image.Image, draw: ImageDraw.ImageDraw, item: Item) -> None:
             _text(draw, item)
         case Cells():
             _cells(image, draw, item)
+
+
+def _corners(x: float, y: float, width: float, height: float) -> list[int]:
+    """The first and the last pixel of a rectangle."""
+    return [*_pixels(x, y), *(edge - 1 for edge in _pixels(x + width, y + height))]
 
 
 def _pixels(x: float, y: float) -> tuple[int, int]:
