@@ -502,8 +502,8 @@ class Grammar:
             case 10:
                 return "causal_window", [size, *([self.number(1, size)] if chance(self.draw, 60) else [])]
             case 11:
-                step = self.number(1, 4)
-                size = self.number(1, max(1, extent // step))
+                step = self.number(1, min(4, extent))
+                size = self.number(1, extent // step)
                 return "dilated_window", [size, step, *([self.number(1, size)] if chance(self.draw, 50) else [])]
             case 12:
                 self.own_patterns = True
@@ -710,6 +710,7 @@ def specs(draw: Any, most: int = 40, reals: bool = True, fields: bool = True) ->
             expressions["scale"] = same(one_of(draw, "0.3", "1 / q.width", "log(2 + heads)", "q.width ** -0.25"))
     heads = one_of(draw, 1, 2, 3, 4)
     names = ["q", "k", "v", *(name for name in kinds if name in words.used)]
+    width = draw(st.integers(3, 17))
     return Spec(
         query,
         key,
@@ -719,8 +720,8 @@ def specs(draw: Any, most: int = 40, reals: bool = True, fields: bool = True) ->
         heads,
         one_of(draw, *(count for count in (1, 2, 3, 4) if heads % count == 0)),
         draw(st.integers(1, 2)),
-        draw(st.integers(3, 17)),
-        draw(st.integers(3, 17)),
+        width,
+        width if chance(draw, 40) else draw(st.integers(3, 17)),  # equal ones may take another path
         draw(st.integers(0, 999)),
         words.own_patterns,
         order=tuple(draw(st.permutations(names))) if chance(draw, 20) else tuple(names),

@@ -136,9 +136,18 @@ def _tile_pairs(
     kept = np.flatnonzero(pairs)
     queries = _tokens(query, query_tiles[kept])
     full = pairs[kept] == queries * slots(key)
-    sizes = [queries, _tokens(key, key_tiles[kept])]
-    mask_class = classes([*kinds[kept].T, *sizes], len(kept))
+    shapes = [_shape_class(query, query_tiles[kept]), _shape_class(key, key_tiles[kept])]
+    mask_class = classes([*kinds[kept].T, *shapes], len(kept))
     return OpenTiles(query_tiles[kept], key_tiles[kept], pairs[kept], full, mask_class)
+
+
+def _shape_class(layout: Layout, tiles: Ints) -> Ints:
+    """Tiles of one class consist of equally large pieces, so that equal kinds fill equal slots."""
+    unique, at = np.unique(tiles, return_inverse=True)
+    lo, hi, exists = layout.pieces(unique)
+    sizes = np.where(exists[..., None], hi - lo + 1, 0)
+    columns = [sizes[:, piece, axis] for piece in range(sizes.shape[1]) for axis in range(sizes.shape[2])]
+    return classes(columns, len(unique))[at]
 
 
 def _tokens(layout: Layout, tiles: Ints) -> Ints:

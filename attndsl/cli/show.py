@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     from attndsl.picture.extents import telling_extents
 
     program = load_program(args)
-    extents = {} if args.shape or not program.symbols else telling_extents(program)
+    extents = {} if args.shape or not program.symbols else telling_extents(program, args.attend)
     return run(program, read_sizes(program, args, extents), args)
 
 
@@ -62,12 +62,12 @@ def run(program: Program, sizes: dict[str, int], args: argparse.Namespace) -> in
 
     from attndsl.picture.terminal import TerminalPicture
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     terminal = TerminalPicture(console)
     if not outputs:
         terminal.show(picture)
     else:
         terminal.summary(picture)
     for path in outputs:
-        console.print(f"wrote {path}", markup=False)
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
     return 0

@@ -12,6 +12,7 @@ from attndsl.ir.requirement import Requirement
 from attndsl.ir.rewrite import Ranges
 from attndsl.language import problems as p
 from attndsl.language import syntax
+from attndsl.language.kinds import allow_kind
 from attndsl.language.limits import MAX_ERRORS
 from attndsl.language.scope import Frame
 from attndsl.language.values import Extent, Feature, Position, TokenSet, Value, describe
@@ -77,10 +78,10 @@ def each(check: Callable[[_From], _To], items: Iterable[_From]) -> list[_To]:
 
 
 def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, expected: str) -> Expr:
-    """A value as an expression; whole positions and extents only where there is one axis."""
+    """A value as an expression; whole positions only where there is one axis, reals only outside `where`."""
     match value:
         case Expr():
-            return value
+            return allow_kind(value, node.span, frame)
         case Position(tokens=tokens) if len(tokens.axes) == 1:
             return value.coordinates[0]
         case Extent(tokens=tokens) if len(tokens.axes) == 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attndsl.ir.index import Apply, ArithmeticProblem, Expr, apply
+from collections.abc import Iterator
+
+from attndsl.ir.index import Apply, ArithmeticProblem, Const, Expr, apply
 from attndsl.ir.rewrite import Ranges
 
 
@@ -33,5 +35,19 @@ def _proves(condition: Expr, ranges: Ranges) -> bool:
         case Apply("<" | "<=" as order, (Apply("select", (_, *branches)), b)):
             return all(_proves(apply(order, branch, b), ranges) for branch in branches)
         case Apply("<" | "<=" as order, (a, b)) if a.kind == b.kind == "int":
-            return bool(ranges.decide(apply(order, a - b, 0)))
+            return bool(ranges.decide(apply(order, a - b, 0))) or any(
+                _proves(apply(order, larger, b), ranges) for larger in _not_below(a, ranges)
+            )
     return False
+
+
+def _not_below(expr: Expr, ranges: Ranges) -> Iterator[Expr]:
+    """Simpler expressions that are never smaller: if they are small enough, so is this one."""
+    match expr:
+        case Apply("//" | "%" as name, (a, divisor)) if _proves(apply("<=", 1, divisor), ranges):
+            if _proves(apply("<=", 0, a), ranges):
+                yield a
+            if name == "%":
+                yield divisor - 1
+        case Apply("*", (Const(factor), Apply("//", (a, Const(divisor))))) if factor == divisor > 0:
+            yield a

@@ -7,13 +7,13 @@ are large, cut into smaller ones first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attndsl.analysis.layout import Brick, Ints, tile_coordinates
+from attndsl.analysis.layout import Brick, Ints, tile_count
 from attndsl.analysis.partial import OpenTiles, look_inside
 from attndsl.analysis.predicate import Boxes, Predicate
 from attndsl.analysis.refine import Ranges, refine, tile_number
@@ -24,8 +24,8 @@ EXACT_PAIRS, EXACT_SIDE = 1 << 22, 4096
 """Up to so many pairs, and tokens on a side, a cell is a pair."""
 CELLS = 512
 """Cells along a side of a larger mask."""
-EVALUATED = 1 << 23
-"""Pairs evaluated one by one without trying smaller cells."""
+EVALUATED = 1 << 20
+"""Pairs evaluated one by one before cells are cut into smaller ones."""
 REFINED = 1 << 15
 """Cells refined at a time."""
 
@@ -54,22 +54,21 @@ class Elements:
         return self.visible / np.outer(self.query.sizes, self.key.sizes)
 
 
-def count_elements(predicate: Predicate, cells: int | None = None) -> Elements:
+def count_elements(predicate: Predicate, cells: int = CELLS, exact_pairs: int = EXACT_PAIRS) -> Elements:
     """The picture of a mask.
 
     Args:
-        cells: the most cells on a side; chosen by the size of the mask if None.
+        cells: the most cells on a side, if a cell is more than a pair.
+        exact_pairs: up to so many pairs, a cell is a pair.
     """
     extents = [tuple(extent for _, extent in side) for side in (predicate.query, predicate.key)]
-    tokens = [int(np.prod(side)) for side in extents]
-    if cells is None:
-        exact = tokens[0] * tokens[1] <= EXACT_PAIRS and max(tokens) <= EXACT_SIDE
-        cells = EXACT_SIDE if exact else CELLS
-    query, key = (stretches(side, cells) for side in extents)
-    if query.single and key.single:
-        points = [np.stack(np.unravel_index(np.arange(n), side), -1) for n, side in zip(tokens, extents)]
-        return Elements(query, key, predicate.points(*points).astype(np.int64))
-    return Elements(query, key, _count(predicate, query, key))
+    tokens = [prod(side) for side in extents]
+    exact = tokens[0] * tokens[1] <= exact_pairs and max(tokens) <= EXACT_SIDE
+    query, key = (stretches(side, EXACT_SIDE if exact else cells) for side in extents)
+    if not exact:
+        return Elements(query, key, _count(predicate, query, key))
+    points = [np.stack(np.unravel_index(np.arange(n), side), -1) for n, side in zip(tokens, extents)]
+    return Elements(query, key, predicate.points(*points).astype(np.int64))
 
 
 def _count(predicate: Predicate, query: Stretches, key: Stretches) -> Ints:
@@ -81,43 +80,50 @@ def _count(predicate: Predicate, query: Stretches, key: Stretches) -> Ints:
     np.add.at(edges, (runs.row, runs.start), 1)
     np.add.at(edges, (runs.row, runs.start + runs.length), -1)
     visible = np.cumsum(edges, axis=1)[:, :-1] * np.outer(query.sizes, key.sizes)
-    for cells_q, cells_k, pairs in _inside(predicate, query.layout, key.layout, refined.open):
-        np.add.at(visible, (cells_q, cells_k), pairs)
+    open_ = refined.open
+    cells = tile_number(open_.query_lo, query.layout), tile_number(open_.key_lo, key.layout)
+    visible[cells] += _count_open(predicate, query.layout, key.layout, open_)
     return visible
 
 
-def _inside(
-    predicate: Predicate, query: Brick, key: Brick, open_: Ranges
-) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Query cells, key cells and visible pairs of open cells; a cell may come several times."""
+def _count_open(predicate: Predicate, query: Brick, key: Brick, open_: Ranges) -> Ints:
+    """The visible pairs of open cells: of one cell per class, evaluated or cut into smaller ones."""
     if not len(open_):
-        return
-    finer_query, finer_key = _finer(query), _finer(key)
-    if _cheap(predicate, query, key, open_) or (finer_query == query and finer_key == key):
-        tiles, _ = look_inside(predicate, query, key, open_)
-        yield tiles.query, tiles.key, tiles.pairs
-        return
-    for at in range(0, len(open_), REFINED):
-        part = open_.take(slice(at, at + REFINED))
-        start = Ranges(*_children(query, finer_query, part.query_lo), *_children(key, finer_key, part.key_lo))
-        refined = refine(predicate, finer_query, finer_key, start)
-        full = refined.full
-        pairs = finer_query.tokens_in(full.query_lo, full.query_hi)
-        pairs = pairs * finer_key.tokens_in(full.key_lo, full.key_hi)
-        yield _parents(full.query_lo, finer_query, query), _parents(full.key_lo, finer_key, key), pairs
-        for tiles_q, tiles_k, found in _inside(predicate, finer_query, finer_key, refined.open):
-            lo_q, lo_k = tile_coordinates(finer_query, tiles_q), tile_coordinates(finer_key, tiles_k)
-            yield _parents(lo_q, finer_query, query), _parents(lo_k, finer_key, key), found
-
-
-def _cheap(predicate: Predicate, query: Brick, key: Brick, open_: Ranges) -> bool:
-    """Whether evaluating one cell of each class takes few pairs."""
+        return np.zeros(0, dtype=np.int64)
     boxes = Boxes(*query.hull(open_.query_lo, open_.query_hi), *key.hull(open_.key_lo, open_.key_hi))
-    pairs = boxes.pairs
-    if pairs.sum() <= EVALUATED:
-        return True
-    _, first = np.unique(predicate.signatures(boxes), return_index=True)
-    return bool(pairs[first].sum() <= EVALUATED)
+    _, first, member = np.unique(predicate.signatures(boxes), return_index=True, return_inverse=True)
+    chosen = open_.take(first)
+    finer = _finer(query), _finer(key)
+    if boxes.pairs[first].sum() <= EVALUATED or finer == (query, key):
+        tiles, _ = look_inside(predicate, query, key, chosen)
+        return _collected(chosen, (query, key), tiles.query, tiles.key, tiles.pairs)[member]
+    parts = [chosen.take(slice(at, at + REFINED)) for at in range(0, len(chosen), REFINED)]
+    return np.concatenate([_count_finer(predicate, (query, key), finer, part) for part in parts])[member]
+
+
+def _count_finer(
+    predicate: Predicate, layouts: tuple[Brick, Brick], finer: tuple[Brick, Brick], cells: Ranges
+) -> Ints:
+    """The visible pairs of cells, cut into smaller ones."""
+    (query, key), (finer_query, finer_key) = layouts, finer
+    start = Ranges(*_children(query, finer_query, cells.query_lo), *_children(key, finer_key, cells.key_lo))
+    refined = refine(predicate, finer_query, finer_key, start)
+    full = refined.full
+    in_full = finer_query.tokens_in(full.query_lo, full.query_hi)
+    in_full = in_full * finer_key.tokens_in(full.key_lo, full.key_hi)
+    pairs = np.concatenate([in_full, _count_open(predicate, finer_query, finer_key, refined.open)])
+    owners_q = _parents(np.concatenate([full.query_lo, refined.open.query_lo]), finer_query, query)
+    owners_k = _parents(np.concatenate([full.key_lo, refined.open.key_lo]), finer_key, key)
+    return _collected(cells, layouts, owners_q, owners_k, pairs)
+
+
+def _collected(cells: Ranges, layouts: tuple[Brick, Brick], query: Ints, key: Ints, pairs: Ints) -> Ints:
+    """Sums of pairs, given for tile numbers, in the order of the cells."""
+    columns = tile_count(layouts[1])
+    codes = tile_number(cells.query_lo, layouts[0]) * columns + tile_number(cells.key_lo, layouts[1])
+    order = np.argsort(codes)
+    found = order[np.searchsorted(codes[order], query * columns + key)]
+    return np.bincount(found, weights=pairs, minlength=len(cells)).astype(np.int64)
 
 
 def _finer(layout: Brick) -> Brick:

@@ -18,7 +18,7 @@ from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.walk import fields as field_names
-from attndsl.picture.elements import EXACT_PAIRS, Elements, count_elements
+from attndsl.picture.elements import CELLS, EXACT_PAIRS, Elements, count_elements
 from attndsl.picture.request import (
     Request,
     check_head,
@@ -80,7 +80,11 @@ class HeadPicture:
     @cached_property
     def elements(self) -> Elements:
         """The mask, pair by pair or as shares per cell."""
-        return count_elements(self.predicate)
+        return self.elements_in(CELLS)
+
+    def elements_in(self, cells: int) -> Elements:
+        """The mask, as shares in so many cells on a side if it is too large for a cell per pair."""
+        return count_elements(self.predicate, cells)
 
     @cached_property
     def tiles(self) -> TileMap:

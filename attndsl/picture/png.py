@@ -32,7 +32,7 @@ def png(scene: Scene) -> bytes:
     about.add_itxt("Title", scene.title)
     about.add_itxt("Description", scene.description)
     file = BytesIO()
-    image.save(file, "PNG", pnginfo=about, optimize=True)
+    image.save(file, "PNG", pnginfo=about)
     return file.getvalue()
 
 
@@ -87,9 +87,11 @@ def _cells(image: Image.Image, draw: ImageDraw.ImageDraw, cells: Cells) -> None:
     table = np.array(cells.colours, dtype=np.uint8)
     index = cells.index
     if width < CRISP * columns or height < CRISP * rows:
-        grown = index.repeat(_growth(height, rows), 0).repeat(_growth(width, columns), 1)
-        part = Image.fromarray(table[grown]).resize((width, height), Image.Resampling.BOX)
-        image.paste(part, (left, top))
+        small = Image.fromarray(table[index])
+        grown = small.resize(
+            (columns * _growth(width, columns), rows * _growth(height, rows)), Image.Resampling.NEAREST
+        )
+        image.paste(grown.resize((width, height), Image.Resampling.BOX), (left, top))
         return
     x_edges = np.rint(np.arange(columns + 1) * width / columns).astype(int)
     y_edges = np.rint(np.arange(rows + 1) * height / rows).astype(int)

@@ -28,10 +28,10 @@ from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS, balanced
 
 MAX_TOKENS = 1 << 24
 """Tokens of a set that a picture can show."""
-MAX_LISTED = 1 << 22
-"""Runs of full tiles and partial tiles of a tile map."""
-LEAST_TILES = 16
-"""Tiles along a side, unless the tokens are too few; smaller pictures get smaller tiles."""
+QUIET_LISTED, MAX_LISTED = 1 << 20, 1 << 22
+"""Runs of full tiles and partial tiles of a tile map, at tile shapes chosen here and at ones asked for."""
+LEAST_TILES, LEAST_SLOTS = 16, 4
+"""Small sets get smaller tiles, so that there are so many, but no smaller than so many slots."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def choose_attend(program: Program, name: str | None) -> Value:
         if name not in attends:
             close = get_close_matches(name, attends, n=1, cutoff=0.6)
             known = ", ".join(f"`{known}`" for known in attends)
-            remedy = f"did you mean `{close[0]}`?" if close else f"the attends are {known}"
+            remedy = f"did you mean `{close[0]}`?" if close else f"choose from {known}"
             raise fail(NoSuchAttend(name, remedy))
         return attends[name]
     hiding = [value for value in attends.values() if _attend(value).where is not TRUE]
@@ -155,19 +155,20 @@ def choose_layouts(
     while True:
         query, key = (make_layout(e, tile or balanced(e, n)) for e, tile, n in zip(extents, given, slots))
         listed = estimated_runs(predicate, query, key)
-        if max(listed, tile_count(query), tile_count(key)) <= MAX_LISTED:
-            return query, key
         growing = [at for at in (0, 1) if given[at] is None and slots[at] < prod(extents[at])]
+        most = QUIET_LISTED if growing else MAX_LISTED
+        if max(listed, tile_count(query), tile_count(key)) <= most:
+            return query, key
         if not growing:
             option, text = next((option, text) for option, text in options if text is not None)
             reason = f"about {listed:,} stretches of tiles would have to be listed"
             raise fail(BadTile(option, str(text), reason, "choose larger tiles"))
-        for at in growing:
-            slots[at] *= 2
+        slots[growing[0]] *= 2
 
 
 def _default_slots(extents: tuple[int, ...], most: int) -> int:
-    return min(most, 1 << max(0, (prod(extents) // LEAST_TILES).bit_length() - 1))
+    fitting = 1 << max(0, (prod(extents) // LEAST_TILES).bit_length() - 1)
+    return min(most, max(LEAST_SLOTS, fitting))
 
 
 def _read_tile(option: str, given: str, tokens: TokenSet, extents: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,13 @@ class Panel:
         """Columns of the table."""
         return self.colours.shape[1]
 
+    def enlarged(self, times: int) -> Panel:
+        """The table with cells several times as large; as it is for less than 2."""
+        if times < 2 or len(self.colours) * times > CELLS:
+            return self
+        colours = self.colours.repeat(times, 0).repeat(times, 1)
+        return Panel(self.title, colours, self.letters.repeat(times, 0).repeat(times, 1))
+
 
 class TerminalPicture:
     """Prints a picture to a console."""
@@ -67,12 +74,13 @@ class TerminalPicture:
         for heads in picture.classes[:DRAWN]:
             self._line()
             self._class_line(picture, heads)
-            self._panels([_elements(heads, CELLS), _tiles(heads, CELLS)])
+            pairs, tiles = _elements(heads, CELLS), _tiles(heads, CELLS)
+            self._panels([pairs, tiles.enlarged(pairs.width // tiles.width) if self._fancy else tiles])
             self._legend()
             self.counts(picture, heads)
             self._line()
             self._line(_key_line(picture, heads))
-            self._panels(_key_panels(picture, heads))
+            self._panels(_key_panels(picture, heads, 2 * CELLS if self._fancy else CELLS))
         self.notes(picture, DRAWN)
 
     def summary(self, picture: MaskPicture) -> None:
@@ -86,18 +94,17 @@ class TerminalPicture:
     def title(self, picture: MaskPicture) -> None:
         """Name, shape and parameters."""
         rest = "; ".join(part for part in (shape_text(picture), parameter_text(picture)) if part)
-        self._console.print(Text.assemble((picture.attention, "bold"), "  ", rest))
+        title = Text.assemble((picture.attention, "bold"), "  ", self._plain(rest))
+        self._console.print(title, width=self._width)
 
     def counts(self, picture: MaskPicture, heads: HeadPicture) -> None:
         """Two lines: pairs and tiles."""
         found = heads.tiles.counts
         every = picture.query_set.count * picture.key_set.count
         self._line(f"{found.pairs:,} of {every:,} pairs visible ({percent(found.pairs, every)})")
-        shape = f"{times(heads.tiles.query.tile)} queries by {times(heads.tiles.key.tile)} keys"
-        visited = (
-            f"{found.visited:,} of {found.total:,} tiles visited ({percent(found.visited, found.total)})"
-        )
-        self._line(f"{visited}: {found.full:,} full, {found.partial:,} partial; each {shape}")
+        shape = f"{times(heads.tiles.query.tile)} by {times(heads.tiles.key.tile)}"
+        visited = f"{found.visited:,} of {found.total:,} visited ({percent(found.visited, found.total)})"
+        self._line(f"tiles of {shape}: {visited}, {found.full:,} full, {found.partial:,} partial")
 
     def notes(self, picture: MaskPicture, drawn: int) -> None:
         """What a reader must know."""
@@ -105,14 +112,14 @@ class TerminalPicture:
         if more > 0:
             self._line(f"{more} more classes of heads are not drawn; --head chooses one.")
         for note in notes(picture):
-            self._console.print(Text(self._plain(note), "dim"))
+            self._line(note, "dim")
 
     def _class_line(self, picture: MaskPicture, heads: HeadPicture) -> None:
         if len(picture.classes) > 1 or len(heads.heads) < picture.heads:
-            self._console.print(Text(self._plain(heads_text(heads.heads, picture.heads)), "bold"))
+            self._line(heads_text(heads.heads, picture.heads), "bold")
 
-    def _line(self, text: str = "") -> None:
-        self._console.print(Text(self._plain(text)))
+    def _line(self, text: str = "", style: str = "") -> None:
+        self._console.print(Text(self._plain(text), style), width=self._width)
 
     def _plain(self, text: str) -> str:
         if _prints_blocks(self._console):
@@ -159,7 +166,7 @@ class TerminalPicture:
                 part.pad_right(width - part.cell_len)
                 line.append_text(part).append(" " * GAP)
             line.rstrip()
-            self._console.print(line, no_wrap=True, crop=False)
+            self._console.print(line, soft_wrap=True)
 
     def _lines(self, panel: Panel) -> list[Text]:
         if not self._fancy:
@@ -200,8 +207,12 @@ def _half_blocks(colours: NDArray[np.uint8]) -> Iterator[Text]:
 
 def _sums(values: Ints, most: int) -> Ints:
     """Sums over blocks, so that no side is longer than `most`."""
-    for axis, extent in enumerate(values.shape):
-        values = np.add.reduceat(values, np.arange(0, extent, ceil(extent / most)), axis)
+    return _block_sums(values, [ceil(extent / most) for extent in values.shape])
+
+
+def _block_sums(values: Ints, blocks: Sequence[int]) -> Ints:
+    for axis, block in enumerate(blocks):
+        values = np.add.reduceat(values, np.arange(0, values.shape[axis], block), axis)
     return values
 
 
@@ -211,7 +222,7 @@ def _shares(title: str, share: NDArray[np.float64]) -> Panel:
 
 
 def _elements(heads: HeadPicture, most: int) -> Panel:
-    elements = heads.elements
+    elements = heads.elements_in(2 * most)
     pairs = np.outer(elements.query.sizes, elements.key.sizes)
     return _shares("pairs", _sums(elements.visible, most) / _sums(pairs, most))
 
@@ -232,14 +243,14 @@ def _key_line(picture: MaskPicture, heads: HeadPicture) -> str:
     return f"query {where} sees {keys.count:,} of {picture.key_set.count:,} keys ({share})"
 
 
-def _key_panels(picture: MaskPicture, heads: HeadPicture) -> list[Panel]:
+def _key_panels(picture: MaskPicture, heads: HeadPicture, bar: int) -> list[Panel]:
     """One line for one axis, the grid for two, some slices for more."""
     visible, query = heads.keys.visible, heads.query
     own = query_slice_of(picture, heads) if len(visible.shape) > 1 else None
     marked = query[-2:] if picture.query_set == picture.key_set else None
     match visible.shape:
         case (_,):
-            return [_grid("", visible[None], None, 2 * CELLS)] if len(visible) > 1 else []
+            return [_grid("", visible[None], None, bar)]
         case (_, _):
             return [_grid("", visible, marked, CELLS)]
     extents = picture.key_set.extents
@@ -261,11 +272,11 @@ def _chosen_slices(slices: NDArray[np.bool_], own: int | None) -> list[int]:
 
 
 def _grid(title: str, visible: NDArray[np.bool_], query: Sequence[int] | None, most: int) -> Panel:
-    block = [ceil(extent / most) for extent in visible.shape]
-    counts = _sums(np.ones(visible.shape, dtype=np.int64), most)
-    panel = _shares(title, _sums(visible.astype(np.int64), most) / counts)
-    if query is not None and prod(visible.shape) > 1:
-        cell = tuple(at // size for at, size in zip(query, block))
+    block = ceil(max(visible.shape) / most)
+    counts = _block_sums(np.ones(visible.shape, dtype=np.int64), [block, block])
+    panel = _shares(title, _block_sums(visible.astype(np.int64), [block, block]) / counts)
+    if query is not None:
+        cell = tuple(at // block for at in query)
         panel.colours[cell] = QUERY
         panel.letters[cell] = "Q"
     return panel

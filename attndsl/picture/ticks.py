@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from attndsl.picture.stretches import Stretches
+from attndsl.picture.words import short
 
 STEPS = sorted({m * 10**e for e in range(13) for m in (1, 2, 5)} | {1 << e for e in range(41)})
 
@@ -41,7 +42,7 @@ def side_ticks(side: Stretches, axes: tuple[str, ...], unit: tuple[int, ...], mo
     inner = prod(extents[axis + 1 :])
     centred = side.single and inner == 1 and unit[axis] == 1 and side.count <= 128
     half = 0.5 / side.count if centred else 0.0
-    name = f"{axes[axis]}=" if len(axes) > 1 and len(extents) > 1 else ""
+    name = f"{short(axes[axis])}=" if len(axes) > 1 and len(extents) > 1 else ""
     step = steps_of(extents[axis], most)
     return tuple(
         Tick(side.place(at * inner) + half, f"{name}{at * unit[axis]:,}")

@@ -7,6 +7,9 @@ from typing import Any
 
 from attndsl.picture.model import Grid, MaskPicture
 
+LONGEST = 8
+"""Characters of an axis name in a picture."""
+
 
 def percent(part: int, whole: int) -> str:
     """A share with three figures: `37.2 %`, `0.042 %`; 0 and 100 only if exact."""
@@ -28,11 +31,16 @@ def times(sizes: Sequence[int]) -> str:
     return "×".join(f"{size:,}" for size in sizes)
 
 
+def short(name: str) -> str:
+    """A name that fits beside a tick."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
 def axis_name(grid: Grid, axis: int) -> str:
     """The name of an axis; anonymous ones are called after their set."""
     name = grid.axes[axis]
     if not name.isdigit():
-        return name
+        return short(name)
     return grid.name if len(grid.axes) == 1 else f"{grid.name}.{name}"
 
 

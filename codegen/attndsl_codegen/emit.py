@@ -43,11 +43,17 @@ class Emitter:
 
     def source(self) -> str:
         """The whole file as text."""
-        own = [*self._declarations(), *self._mechanisms(), *self._front_functions(), *self._main()]
-        linked = link(mentioned("\n".join(own)))
+        linked = link(mentioned(self.own))
         types = [d for d in linked if d.name in TYPES_FIRST]
         machinery = [d for d in linked if d.name not in TYPES_FIRST]
         return self._assembled(types, machinery).rstrip() + "\n"
+
+    @cached_property
+    def own(self) -> str:
+        """What is written for this program alone; the rest is the same in every file."""
+        return "\n".join(
+            [*self._declarations(), *self._mechanisms(), *self._front_functions(), *self._main()]
+        )
 
     def _assembled(self, types: list[Definition], machinery: list[Definition]) -> str:
         parts = [
@@ -62,8 +68,8 @@ class Emitter:
             *_spaced(d.text for d in machinery),
             *self._main(),
         ]
-        code = "\n".join(parts)
-        imports = imports_for(code)
+        names = mentioned(self.own).union(*(d.mentions for d in (*types, *machinery)))
+        imports = imports_for(names)
         return "\n".join([*self._header(), *_grouped(imports), "", *self._metadata(), *parts])
 
     def _banner(self, title: str) -> list[str]:

@@ -59,6 +59,7 @@ class HookPrinter:
         real = [expr for expr in (self.op.bias, self.op.score) if expr is not None]
         in_score = sorted(name for name in fields(*real) if kinds[name] == "real")
         lines = [
+            f'operands = "{self.op.q}", "{self.op.k}"',
             f"query, key = {tokens_name(self.op.query_tokens)}, {tokens_name(self.op.key_tokens)}",
             f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}",
             f"varies_by_batch, varies_by_head = {bool(in_mask)}, {'head' in variables(self.op.where)}",

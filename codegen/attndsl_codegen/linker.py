@@ -16,6 +16,7 @@ MODULES = (
     "mechanism",
     "plan",
     "softmax",
+    "fused",
     "tiled",
     "attend",
     "numbers",
@@ -99,9 +100,8 @@ def mentioned(text: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
 
-def imports_for(text: str) -> list[str]:
-    """The import lines that a text needs, standard library first, names of one module on one line."""
-    names = mentioned(text)
+def imports_for(names: set[str]) -> list[str]:
+    """The import lines for the names in use, standard library first, names of one module on one line."""
     plain: set[str] = set()
     members: dict[str, set[str]] = {}
     for name, line in {**library().imports, "nn": "from torch import nn"}.items():

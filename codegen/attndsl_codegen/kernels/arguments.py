@@ -46,9 +46,9 @@ def read_arguments(
         TypeError: an argument is not a tensor of the right type, or on another device.
         ValueError: a shape does not fit the token sets, or the other arguments.
     """
-    first = arguments[0].name
     for argument in arguments:
-        check_type(argument, tensors[argument.name], tensors[first])
+        check_type(argument, tensors[argument.name])
+    check_agreement(arguments, tensors)
     sizes: dict[str, Any] = {}
     for argument in arguments:
         learn_symbols(argument, tensors[argument.name], grid, sizes)
@@ -58,28 +58,35 @@ def read_arguments(
         flat[argument.name] = flatten(argument, tensors[argument.name], sizes)
     check_heads(arguments, flat, sizes)
     reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
-    sizes["dtype"] = torch.float64 if torch.float64 in reals else torch.float32
+    sizes["real dtype"] = torch.float64 if torch.float64 in reals else torch.float32
     for argument in arguments:
         if not argument.width:
             flat[argument.name] = flat[argument.name].unflatten(-1, argument.tokens.extents(sizes))
             sizes[argument.name] = Field(flat[argument.name])
-    return sizes, flat, is_flat(arguments[0], tensors[first])
+    return sizes, flat, is_flat(arguments[0], tensors[arguments[0].name])
 
 
-def check_type(argument: Argument, tensor: Any, first: Tensor) -> None:
-    """A tensor of the declared kind, on one device and of one type with the first argument."""
+def check_type(argument: Argument, tensor: Any) -> None:
+    """A tensor of the declared kind with the declared axes."""
     name = argument.name
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     allowed = {"real": FLOATS, "int": INTEGERS, "bool": (torch.bool,)}[argument.kind]
     if tensor.dtype not in allowed:
         raise TypeError(f"{name}: expected {argument.kind} elements, got {tensor.dtype}")
-    if tensor.device != first.device:
-        raise TypeError(f"{name}: on {tensor.device}, but the first argument is on {first.device}")
-    if argument.width and argument.kind == "real" and tensor.dtype != first.dtype:
-        raise TypeError(f"{name}: {tensor.dtype}, but the first argument is {first.dtype}")
     if tensor.dim() not in (dimensions(argument, len(argument.tokens.axes)), dimensions(argument, 1)):
         raise ValueError(f"{name}: expected shape {shape_words(argument)}, got {tuple(tensor.shape)}")
+
+
+def check_agreement(arguments: tuple[Argument, ...], tensors: dict[str, Tensor]) -> None:
+    """All tensors on one device, those with a width of one type."""
+    first, widest = arguments[0].name, next(argument.name for argument in arguments if argument.width)
+    for argument in arguments:
+        name, tensor = argument.name, tensors[argument.name]
+        if tensor.device != tensors[first].device:
+            raise TypeError(f"{name}: on {tensor.device}, but {first} is on {tensors[first].device}")
+        if argument.width and tensor.dtype != tensors[widest].dtype:
+            raise TypeError(f"{name}: {tensor.dtype}, but {widest} is {tensors[widest].dtype}")
 
 
 def dimensions(argument: Argument, token_axes: int) -> int:
@@ -135,8 +142,12 @@ def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> No
     shape = token_shape(argument, tensor)
     if shape != extents and shape != (math.prod(extents),):
         raise ValueError(f"{argument.name}: tokens {shape}, but {argument.tokens.name} has {extents}")
-    if sizes.setdefault("batch", tensor.shape[0]) != tensor.shape[0]:
-        raise ValueError(f"{argument.name}: batch {tensor.shape[0]}, expected {sizes['batch']}")
+    if min(extents) < 1:
+        raise ValueError(
+            f"{argument.name}: {argument.tokens.name} has {extents} tokens, at least 1 is needed"
+        )
+    if sizes.setdefault("batch size", tensor.shape[0]) != tensor.shape[0]:
+        raise ValueError(f"{argument.name}: batch {tensor.shape[0]}, expected {sizes['batch size']}")
     if argument.width:
         sizes[f"{argument.name}.width"] = tensor.shape[-1]
 
@@ -151,15 +162,16 @@ def flatten(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> Tensor
 
 def check_heads(arguments: tuple[Argument, ...], flat: dict[str, Tensor], sizes: dict[str, Any]) -> None:
     """Query heads agree; key/value heads agree and divide them."""
-    for kind, known in (("query", "heads"), ("kv", "kv_heads")):
+    for kind, known in (("query", "heads"), ("kv", "kv heads")):
         for argument in arguments:
             if argument.heads == kind:
                 heads = flat[argument.name].shape[1]
                 if sizes.setdefault(known, heads) != heads:
                     raise ValueError(f"{argument.name}: {heads} heads, expected {sizes[known]}")
-    heads, kv_heads = sizes["heads"], sizes.setdefault("kv_heads", sizes["heads"])
-    if kv_heads == 0 or heads % kv_heads:
-        raise ValueError(f"{heads} query heads cannot share {kv_heads} key/value heads evenly")
+                if heads == 0 or sizes["heads"] % heads:
+                    raise ValueError(
+                        f"{argument.name}: {heads} heads cannot serve {sizes['heads']} query heads evenly"
+                    )
 
 
 def need(condition: Any, message: str) -> None:

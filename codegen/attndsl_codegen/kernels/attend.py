@@ -24,7 +24,8 @@ def tiled(
 ) -> tuple[Tensor, Tensor]:
     """The attend tile by tile: only tiles that hold visible pairs are computed."""
     if q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"queries have width {q.shape[-1]}, but keys have width {k.shape[-1]}")
+        query_name, key_name = mechanism.operands
+        raise ValueError(f"{key_name}: width {k.shape[-1]}, but {query_name} has width {q.shape[-1]}")
     plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
     fields = [at[name].data for name in mechanism.real_fields]
     return TiledAttention.apply(mechanism, plan, at, q, k, v, *fields)  # type: ignore[no-any-return]

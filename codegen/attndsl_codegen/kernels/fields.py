@@ -17,16 +17,21 @@ class Field:
         self.extents = data.shape[2:]
 
     def __call__(self, *coords: Tensor | int) -> Tensor:
-        """Values at coordinates ([heads,] tiles, queries, keys), clamped to the grid: (batch, heads, ...)."""
+        """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped to the grid: (batch, heads, ...)."""
         index = torch.zeros((), dtype=torch.long)
         for coord, extent in zip(coords, self.extents):
             index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
         index = index.to(self.data.device)
         flat = self.data.flatten(2)
+        if index.dim() == 0:
+            return flat[:, :, index.view(1, 1, 1)]
         if index.dim() < 4:
             return flat[:, :, index]
-        heads = torch.arange(index.shape[0] if flat.shape[1] > 1 else 1, device=index.device)
-        return flat[:, heads.view(-1, 1, 1, 1), index]
+        heads = torch.arange(flat.shape[1], device=index.device).view(-1, 1, 1, 1)
+        if index.dim() == 4:
+            return flat[:, heads, index]
+        batch = torch.arange(flat.shape[0], device=index.device).view(-1, 1, 1, 1, 1)
+        return flat[batch, heads, index]
 
 
 class Pyramid:

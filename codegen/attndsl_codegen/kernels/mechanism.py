@@ -13,9 +13,11 @@ class Mechanism(Protocol):
     """The hooks of one attend. Coordinates are passed axis by axis, the query's first.
 
     `at` holds what else an expression may use: extents by name, `heads`, `head`, widths such as
-    `q.width`, fields by name, and `dtype`, the type of real numbers.
+    `q.width`, fields by name, and `real dtype`, the type of real numbers.
     """
 
+    operands: ClassVar[tuple[str, str]]
+    """The names of queries and keys, for messages."""
     query: ClassVar[Tokens]
     key: ClassVar[Tokens]
     query_tile: ClassVar[tuple[int, ...]]

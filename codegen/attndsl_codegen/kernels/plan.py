@@ -81,7 +81,7 @@ def visible_tiles(
     edge = torch.tensor([extent % size != 0 for extent, size in zip(key.extents, key.tile)])
     layer, lo, hi = layers, last.new_zeros(len(layers), len(last)), last.expand(len(layers), -1)
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    while len(lo):
+    while len(lo) or not found:
         boxes = query.box(lo[:, :axes], hi[:, :axes]) + key.box(lo[:, axes:], hi[:, axes:])
         must, may = (
             torch.as_tensor(answer).expand(len(lo))

@@ -49,7 +49,7 @@ def run_with_gradients(
         for name, tensor in inputs.items()
     }
     at, flat, _ = read_arguments(arguments, leaves, None)
-    outputs = [out if rows is None else out[:, :, rows] for out, _ in results(at, attend, **flat)]
+    outputs = [out if rows is None else out[:, :, rows] for out, _ in results(at, attend, *flat.values())]
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(out.shape, generator=generator).to(out.dtype) for out in outputs]
     torch.autograd.backward(outputs, upstream)

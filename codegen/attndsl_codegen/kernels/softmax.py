@@ -20,7 +20,8 @@ def shaped_scores(
 ) -> Tensor:
     """The spec's score function and bias, if it has any."""
     if mechanism.score is not None:
-        s = mechanism.score(s, *i, *j, at)
+        score = torch.as_tensor(mechanism.score(s, *i, *j, at), dtype=s.dtype, device=s.device)
+        s = score if score.shape == s.shape else score + torch.zeros_like(s)
     if mechanism.bias is not None:
         s = s + mechanism.bias(*i, *j, at)
     return s
@@ -49,7 +50,7 @@ def softmax_forward(
     visible: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Output and natural log-sum-exp; `visible` is None where every pair is."""
-    q, k, v = (t.to(at["dtype"]) for t in (q, k, v))
+    q, k, v = (t.to(at["real dtype"]) for t in (q, k, v))
     k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
     s = shaped_scores(mechanism, at, (q * mechanism.scale(at)) @ k.transpose(-1, -2), i, j)
     if visible is not None:
@@ -82,7 +83,7 @@ def softmax_backward(
         saved: output and log-sum-exp of the forward pass.
         upstream: their gradients.
     """
-    dtype, kv_heads, scale = at["dtype"], k.shape[1], mechanism.scale(at)
+    dtype, kv_heads, scale = at["real dtype"], k.shape[1], mechanism.scale(at)
     q, k, v = (t.to(dtype) for t in (q, k, v))
     k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
     raw = (q * scale) @ k.transpose(-1, -2)
@@ -97,8 +98,10 @@ def softmax_backward(
     grad_s = weight * (grad_out @ v.transpose(-1, -2) - row)
     field_grads: list[Tensor | None] = []
     if s is not leaf:
-        grad_s, *found = torch.autograd.grad(s, [leaf, *fields], grad_s, allow_unused=True)
-        field_grads = list(found)
+        leaves = [leaf, *fields]
+        found = torch.autograd.grad(s, leaves, grad_s, allow_unused=True) if s.requires_grad else [None]
+        grad_s = torch.zeros_like(raw) if found[0] is None else found[0]  # a score need not use `s`
+        field_grads = list(found[1:])
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
     grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads) * scale
     return (grad_s @ k) * scale, grad_k, grad_v, field_grads

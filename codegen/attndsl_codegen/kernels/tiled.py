@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.fields import Field
+from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Group, Plan
 from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
@@ -48,7 +49,7 @@ def steps(plan: Plan, batch: int, heads: int, device: torch.device) -> Iterator[
     for group in plan.groups:
         rows = (1 if group.batch is not None else batch) * (1 if group.head is not None else heads)
         scores = rows * plan.query.slots * plan.key.slots * group.keys.shape[1]
-        size = max(1, WORKSPACE // scores)
+        size = max(1, WORKSPACE // max(1, scores))
         for start in range(0, len(group.queries), size):
             yield make_step(plan, group, heads, slice(start, start + size), device)
 
@@ -89,51 +90,78 @@ class TiledAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
         out = q.new_zeros(*q.shape[:3], v.shape[-1])
-        lse = torch.full(q.shape[:3], -torch.inf, dtype=at["dtype"], device=q.device)
+        lse = torch.full(q.shape[:3], -torch.inf, dtype=at["real dtype"], device=q.device)
         at = with_fields(mechanism, at, real_fields)
         for step in steps(plan, q.shape[0], q.shape[1], q.device):
-            here = at_step(at, step)
-            o, row_lse = softmax_forward(
-                mechanism, here, *gather(step, q, k, v), *mask(mechanism, here, step)
-            )
+            o, row_lse = step_forward(mechanism, at_step(at, step), step, q, k, v)
             put(out, step, o)
             put(lse, step, row_lse)
         ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
         ctx.save_for_backward(q, k, v, out, lse, *real_fields)
+        ctx.set_materialize_grads(False)
         return out, lse
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:
         """Gradients of q, k, v and the real fields."""
-        grad_out, grad_lse = grad_outputs
         q, k, v, out, lse, *real_fields = ctx.saved_tensors
-        grads = [torch.zeros_like(tensor, dtype=ctx.at["dtype"]) for tensor in (q, k, v)]
-        field_grads = [torch.zeros_like(field) for field in real_fields]
+        grad_out = torch.zeros_like(out) if grad_outputs[0] is None else grad_outputs[0]
+        upstream = grad_out, grad_outputs[1]
+        tensors = (q, k, v, *real_fields)
+        grads = [torch.zeros_like(tensor, dtype=ctx.at["real dtype"]) for tensor in tensors]
         for step in steps(ctx.plan, q.shape[0], q.shape[1], q.device):
-            leaves = [field.detach().requires_grad_() for field in real_fields]
+            leaves = [field.to(ctx.at["real dtype"]).detach().requires_grad_() for field in real_fields]
             with torch.enable_grad():  # slices of the fields must stay connected to the leaves
                 at = at_step(with_fields(ctx.mechanism, ctx.at, leaves), step)
-            *found, found_fields = softmax_backward(
-                ctx.mechanism,
-                at,
-                leaves,
-                *gather(step, q, k, v),
-                *mask(ctx.mechanism, at, step),
-                saved=(take(out, step), take(lse, step, fill=torch.inf)),  # exp(s - inf) = 0: no gradient
-                upstream=(take(grad_out, step), take(grad_lse, step)),
+            *found, found_fields = step_backward(
+                ctx.mechanism, at, leaves, step, (q, k, v), (out, lse), upstream
             )
             for grad, part, side in zip(grads, found, ("query", "key", "key")):
                 add(grad, step, side, part)
-            for grad, part in zip(field_grads, found_fields):
+            for grad, part in zip(grads[3:], found_fields):
                 if part is not None:
                     grad += part
-        return None, None, None, *(g.to(t.dtype) for g, t in zip(grads, (q, k, v))), *field_grads
+        return None, None, None, *(grad.to(tensor.dtype) for grad, tensor in zip(grads, tensors))
+
+
+def step_forward(
+    mechanism: type[Mechanism], at: dict[str, Any], step: Step, q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of a step's queries."""
+    tensors, (i, j, visible) = gather(step, q, k, v), mask(mechanism, at, step)
+    if can_fuse(mechanism, q, v):
+        return fused_forward(mechanism.scale(at), at["real dtype"], *tensors, visible)
+    return softmax_forward(mechanism, at, *tensors, i, j, visible)
+
+
+def step_backward(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    fields: list[Tensor],
+    step: Step,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    saved: tuple[Tensor, Tensor],
+    upstream: tuple[Tensor, Tensor | None],
+) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
+    """Gradients of a step's q, k and v, and of the fields; scores are computed anew."""
+    gathered, (i, j, visible) = gather(step, *tensors), mask(mechanism, at, step)
+    # Slots without a token get an infinite log-sum-exp: exp(s - inf) = 0, so they send no gradient.
+    out, lse = take(saved[0], step), take(saved[1], step, fill=torch.inf)
+    grad_out, grad_lse = take(upstream[0], step), upstream[1]
+    if grad_lse is None and can_fuse(mechanism, tensors[0], tensors[2]):
+        scale, dtype = mechanism.scale(at), at["real dtype"]
+        return *fused_backward(scale, dtype, *gathered, visible, (out, lse), grad_out), []
+    row = torch.zeros_like(lse) if grad_lse is None else take(grad_lse, step)
+    return softmax_backward(mechanism, at, fields, *gathered, i, j, visible, (out, lse), (grad_out, row))
 
 
 def with_fields(mechanism: type[Mechanism], at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
-    """`at` with the differentiable fields in place."""
-    return {**at, **{name: Field(data) for name, data in zip(mechanism.real_fields, real_fields)}}
+    """`at` with the differentiable fields in place, in the accumulation type."""
+    fields = {
+        name: Field(data.to(at["real dtype"])) for name, data in zip(mechanism.real_fields, real_fields)
+    }
+    return {**at, **fields}
 
 
 def gather(step: Step, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -80,7 +80,7 @@ class ArrayPrinter(TextPrinter):
             case "not" if arrays[0]:
                 return f"~{self._at(args[0], PRODUCT)}", PRODUCT
             case "select" if arrays[0]:
-                return f"{self.library}.where({self.comma(args)})", ATOM
+                return self.choice(*args), ATOM
             case "min" | "max" if any(arrays):
                 return self.extreme(name, args)
             case "ispow2" | "ceilpow2":
@@ -111,6 +111,10 @@ class ArrayPrinter(TextPrinter):
         for arg in args[1:]:
             text = f"{self.library}.{name}imum({text}, {self.show(arg)})"
         return text, ATOM
+
+    def choice(self, test: Expr, a: Expr, b: Expr) -> str:
+        """`a` where the test holds, else `b`."""
+        return f"{self.library}.where({self.comma((test, a, b))})"
 
     def real(self, arg: Expr) -> tuple[str, int]:
         """Integers as reals."""
@@ -144,8 +148,15 @@ class TorchPrinter(ArrayPrinter):
             text = f"{text}.clamp({_CLAMP[name]}={self._number(name, numbers)})"
         return text, ATOM
 
+    def choice(self, test: Expr, a: Expr, b: Expr) -> str:
+        """Of two plain numbers torch would make float32, whatever the type of reals is."""
+        if "real" not in (a.kind, b.kind) or self.is_array(a) or self.is_array(b):
+            return super().choice(test, a, b)
+        other = f'torch.tensor({self.show(b)}, dtype=at["real dtype"])'
+        return f"torch.where({self.show(test)}, {self.show(a)}, {other})"
+
     def _number(self, name: str, args: list[Expr]) -> str:
         return self.show(args[0]) if len(args) == 1 else f"{name}({self.comma(tuple(args))})"
 
     def real(self, arg: Expr) -> tuple[str, int]:
-        return f'{self._at(arg, ATOM)}.to(at["dtype"])', ATOM
+        return f'{self._at(arg, ATOM)}.to(at["real dtype"])', ATOM
