@@ -1,8 +1,7 @@
-"""A problem at a place in a source file, and the exception that carries all problems of a run."""
+"""A problem at a place in a source file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attndsl.ir.problem import Problem, Span
@@ -57,26 +56,3 @@ def _span_dict(span: Span | None) -> dict[str, object] | None:
         return None
     names = ("file", "line", "column", "end_line", "end_column")
     return {name: getattr(span, name) for name in names}
-
-
-class AttnError(Exception):
-    """Something is wrong with a spec, its parameters or its inputs. Prints as the compiler does.
-
-    Attributes:
-        diagnostics: every problem found, in the order of the source.
-    """
-
-    def __init__(self, diagnostics: Sequence[Diagnostic], sources: dict[str, str] | None = None) -> None:
-        self.diagnostics = tuple(diagnostics)
-        self.sources = dict(sources or {})
-        super().__init__(self.diagnostics)
-
-    def __str__(self) -> str:
-        from attndsl.diagnostics.render import render
-
-        return "\n\n".join(render(diagnostic, self.sources) for diagnostic in self.diagnostics)
-
-
-def fail(problem: Problem, span: Span | None = None, *notes: Note) -> AttnError:
-    """The exception for one problem, to be raised by the caller."""
-    return AttnError([Diagnostic(problem, span, notes)])

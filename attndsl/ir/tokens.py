@@ -5,13 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.namespaces import EXACT
+from attndsl.ir.problem import Problem
 from attndsl.ir.walk import evaluate, variables
 
 QUERY, KEY = "i", "j"
 """Prefixes of coordinate variables: `i.h` is the query's, `j.h` the key's coordinate on axis h."""
+
+MAX_EXTENT = 2**40
+"""Tokens along one axis."""
+
+
+@dataclass(frozen=True)
+class BadExtent(Problem):
+    """An axis has between 1 and 2**40 tokens. Its extent is an integer, a symbol or an expression of them.
+
+    tokens x[h, w = 16]     # h is known when the module is called, w is fixed
+    tokens c[n // 8]        # one token per eight of axis n
+    """
+
+    code: ClassVar[str] = "E505"
+    title: ClassVar[str] = "axis {axis} of {tokens} cannot have {value} tokens"
+    label: ClassVar[str] = "extent {value}"
+    help: ClassVar[str] = "an extent is an integer from 1 to 2**40"
+    tokens: str
+    axis: str
+    value: str
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ from attndsl.diagnostics import AttnError, Note, fail
 from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.ops import Input
 from attndsl.ir.program import Value as ProgramValue
-from attndsl.ir.tokens import Axis, TokenSet
+from attndsl.ir.tokens import MAX_EXTENT, Axis, BadExtent, TokenSet
 from attndsl.ir.types import FeatureType, Heads
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.evaluator import each
-from attndsl.language.limits import MAX_EXTENT
 from attndsl.language.patterns import bind_local
 from attndsl.language.scope import Binding
 from attndsl.language.values import Feature, describe
@@ -78,7 +77,7 @@ def _extent(work: Workspace, node: syntax.Expression, axis: str, tokens: str) ->
     work.expressions.keep(extent, "", node.span)
     match extent:
         case Const(value) if not 1 <= value <= MAX_EXTENT:
-            raise fail(p.BadExtent(tokens, axis, str(value)), node.span)
+            raise fail(BadExtent(tokens, axis, str(value)), node.span)
     return extent
 
 

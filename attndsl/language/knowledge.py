@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from attndsl.ir.index import ZERO, Expr, Var
 from attndsl.ir.rewrite import Ranges
-from attndsl.language.limits import MAX_EXTENT, MAX_HEADS, MAX_WIDTH
+from attndsl.ir.tokens import MAX_EXTENT
+from attndsl.language.limits import MAX_HEADS, MAX_WIDTH
 from attndsl.language.scope import Pair
 
 

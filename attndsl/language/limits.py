@@ -8,8 +8,6 @@ MAX_DEPTH = 64
 """Nesting of brackets and expressions, through all patterns that are being expanded."""
 MAX_NODES = 10_000
 """Operations in the expressions of one attention, after patterns are expanded."""
-MAX_EXTENT = 2**40
-"""Tokens along one axis."""
 MAX_HEADS = 2**16
 """Heads of an attention."""
 MAX_WIDTH = 2**20

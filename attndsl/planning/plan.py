@@ -14,7 +14,7 @@ from attndsl.analysis.attention import head_classes
 from attndsl.diagnostics import fail
 from attndsl.ir.program import Program
 from attndsl.ir.types import Heads
-from attndsl.language.problems import BadShape
+from attndsl.planning.problems import BadShape
 from attndsl.planning.sizes import Sizes, SizeSearch
 from attndsl.planning.tiles import TileChoice, choose_tiles
 

@@ -11,9 +11,9 @@ from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
 from attndsl.ir.index import ArithmeticProblem, Const, Var
 from attndsl.ir.problem import Problem
 from attndsl.ir.program import Program
+from attndsl.ir.tokens import MAX_EXTENT, BadExtent
 from attndsl.ir.walk import variables
-from attndsl.language.limits import MAX_EXTENT
-from attndsl.language.problems import BadExtent, BadShape
+from attndsl.planning.problems import BadShape
 
 Sizes = dict[str, int]
 

@@ -62,9 +62,8 @@ def test_compile_into_a_missing_folder(spec, capsys):
 
 
 def test_spec_from_standard_input():
-    done = subprocess.run(
-        [sys.executable, "-m", "attndsl", "compile", "-", "-o", "-"], input=SPEC, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "attndsl", "compile", "-", "-o", "-"]
+    done = subprocess.run(command, input=SPEC, capture_output=True, text=True)
     assert done.returncode == 0
     assert "class Near" in done.stdout
 
@@ -82,7 +81,8 @@ def test_check_fails_when_the_code_is_wrong(spec, capsys, monkeypatch):
     import attndsl.api
 
     original = attndsl.api.source
-    monkeypatch.setattr(attndsl.api, "source", lambda program: original(program).replace("first <= j)", "first < j)"))
+    wrong = ("first <= j)", "first < j)")
+    monkeypatch.setattr(attndsl.api, "source", lambda program: original(program).replace(*wrong))
     assert main(["check", str(spec)]) == 1
     assert "FAILED" in capsys.readouterr().out
 
@@ -131,7 +131,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         (["compile", "nowhere.attn"], "E601"),
         (["compile", "swinn"], "did you mean the example `swin`"),
         (["compile", "swin", "--set", "sice=3"], "E404"),
-        (["compile", "swin", "--set", "window=three"], "E207"),
+        (["compile", "swin", "--set", "size=three"], "E207"),
         (["explain", "swin", "--shape", "y=3x3"], "E701"),
         (["explain", "swin", "--shape", "x=3"], "2 axes"),
         (["explain", "neighborhood2d", "--shape", "x=5x99"], "E203"),

@@ -20,8 +20,8 @@ from attndsl.ir.program import Program
 from attndsl.language import load_text
 from tests.strategies import Spec
 
-FLOOR = 0.1
-"""What counts as the scale of smaller tensors: the gradient of a query with one key is zero, rounding is not."""
+FLOOR = 0.25
+"""The scale of small gradients, as a share of the largest: some are zero by cancellation, their rounding is not."""
 
 
 @cache
@@ -94,8 +94,8 @@ def run_exact(program: Program, inputs: dict[str, Tensor], through_lse: bool = T
     return run(lambda leaves: definition.with_lse(**leaves)[0], doubled, through_lse)
 
 
-def error(found: Tensor, exact: Tensor) -> float:
-    """The largest difference over the largest exact value; infinities must be the same."""
+def error(found: Tensor, exact: Tensor, floor: float = 1e-3) -> float:
+    """The largest difference over the largest exact value (at least `floor`); infinities must be the same."""
     assert found.shape == exact.shape
     found, exact = found.double(), exact.double()
     finite = torch.isfinite(exact)
@@ -104,12 +104,13 @@ def error(found: Tensor, exact: Tensor) -> float:
     if not finite.any():
         return 0.0
     difference = (found[finite] - exact[finite]).abs().max()
-    return float(difference / exact[finite].abs().max().clamp(min=FLOOR))
+    return float(difference / exact[finite].abs().max().clamp(min=floor))
 
 
 def check(found: Run, exact: Run, tolerance: float) -> None:
     """Output, log-sum-exp and every gradient agree."""
     errors = {"out": error(found.out, exact.out), "lse": error(found.lse, exact.lse)}
     assert found.grads.keys() == exact.grads.keys()
-    errors |= {f"d {name}": error(found.grads[name], exact.grads[name]) for name in exact.grads}
+    floor = FLOOR * max(float(grad.abs().max()) for grad in exact.grads.values())
+    errors |= {f"d {n}": error(found.grads[n], grad, max(floor, FLOOR)) for n, grad in exact.grads.items()}
     assert max(errors.values()) <= tolerance, errors

@@ -18,7 +18,13 @@ ALLOWED = {
     "attndsl.language": {"attndsl.ir", "attndsl.diagnostics", "attndsl_grammar"},
     "attndsl.analysis": {"attndsl.ir"},
     "attndsl.planning": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis"},
-    "attndsl.picture": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis", "attndsl.planning", "attndsl.files"},
+    "attndsl.picture": {
+        "attndsl.ir",
+        "attndsl.diagnostics",
+        "attndsl.analysis",
+        "attndsl.planning",
+        "attndsl.files",
+    },
     "attndsl.exact": {"attndsl.ir"},
     "attndsl.files": {"attndsl.ir", "attndsl.diagnostics"},
     "attndsl.examples": {"attndsl.ir", "attndsl.diagnostics", "attndsl.language"},
@@ -39,6 +45,9 @@ def modules() -> dict[str, Path]:
     return found
 
 
+MODULES = modules()
+
+
 def imports(path: Path) -> set[str]:
     """Every imported module, lazy imports included, type-checking ones not."""
     names: set[str] = set()
@@ -51,7 +60,8 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inner & MODULES.keys() or {node.module or ""}
     return names
 
 
@@ -61,7 +71,7 @@ def part_of(module: str) -> str:
     return parts[0] if parts[0] != "attndsl" else ".".join(parts[:2])
 
 
-@pytest.mark.parametrize(("module", "path"), sorted(modules().items()))
+@pytest.mark.parametrize(("module", "path"), sorted(MODULES.items()))
 def test_imports_point_one_way(module, path):
     part = part_of(module)
     used = {part_of(name) for name in imports(path) if name.split(".")[0] in PACKAGES} - {part}
@@ -73,7 +83,7 @@ def test_imports_point_one_way(module, path):
         assert "attndsl_codegen" not in used
 
 
-@pytest.mark.parametrize(("module", "path"), sorted(modules().items()))
+@pytest.mark.parametrize(("module", "path"), sorted(MODULES.items()))
 def test_torch_stays_where_it_belongs(module, path):
     heavy = {name.split(".")[0] for name in imports(path)} & {"torch", "triton"}
     if not any(module.startswith(prefix) for prefix in TORCH):
@@ -81,7 +91,7 @@ def test_torch_stays_where_it_belongs(module, path):
 
 
 def test_there_are_no_import_cycles():
-    known = modules()
+    known = MODULES
     edges = {name: {used for used in imports(path) if used in known} for name, path in known.items()}
     state: dict[str, int] = {}
 
@@ -108,7 +118,8 @@ def test_commands_start_without_torch(arguments):
         "heavy = {'torch', 'triton', 'sympy', 'networkx'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=ROOT)
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -7,9 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
-    path
-    for folder in ("attndsl", "codegen", "grammar")
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    path for folder in ("attndsl", "codegen", "grammar") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 MAX_FILE, MAX_FUNCTION = 400, 60
 

@@ -1,11 +1,10 @@
 """Everything that can be wrong with a spec: one frozen class per kind, its words beside its data.
 
-E1 syntax, E2 values, E3 tokens and types, E4 names and calls, E5 limits, E6 files, E7 sizes from outside.
+E1 syntax, E2 values, E3 tokens and types, E4 names and calls, E5 limits, E6 files.
 """
 
-from attndsl.language.problems.files import BadShape, CannotRead, UseOutside
+from attndsl.language.problems.files import CannotRead, UseOutside
 from attndsl.language.problems.limits import (
-    BadExtent,
     FileTooLarge,
     NestedTooDeeply,
     NumberTooLarge,
@@ -62,10 +61,8 @@ from attndsl.language.problems.values import (
 __all__ = [
     "AcrossSets",
     "Arithmetic",
-    "BadExtent",
     "BadModifier",
     "BadName",
-    "BadShape",
     "BareOnGrid",
     "CannotRead",
     "DivisionByZero",

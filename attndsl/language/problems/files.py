@@ -34,19 +34,3 @@ class UseOutside(Problem):
     help: ClassVar[str] = 'name a file of the same folder, e.g. use "masks.attn"'
     path: str
     reason: str
-
-
-@dataclass(frozen=True)
-class BadShape(Problem):
-    """Sizes given from outside do not fit the attention's token sets.
-
-    attndsl simulate gna.attn --shape x=30x48x80
-    attndsl simulate sliding.attn --shape n=4096
-    """
-
-    code: ClassVar[str] = "E701"
-    title: ClassVar[str] = "shape `{given}`: {reason}"
-    help: ClassVar[str] = "{remedy}"
-    given: str
-    reason: str
-    remedy: str

@@ -56,23 +56,6 @@ class TooManyNodes(Problem):
 
 
 @dataclass(frozen=True)
-class BadExtent(Problem):
-    """An axis has between 1 and 2**40 tokens. Its extent is an integer, a symbol or an expression of them.
-
-    tokens x[h, w = 16]     # h is known when the module is called, w is fixed
-    tokens c[n // 8]        # one token per eight of axis n
-    """
-
-    code: ClassVar[str] = "E505"
-    title: ClassVar[str] = "axis {axis} of {tokens} cannot have {value} tokens"
-    label: ClassVar[str] = "extent {value}"
-    help: ClassVar[str] = "an extent is an integer from 1 to 2**40"
-    tokens: str
-    axis: str
-    value: str
-
-
-@dataclass(frozen=True)
 class TooManyCases(Problem):
     """A requirement on the coordinates of a huge axis would have to be tried token by token."""
 

@@ -17,7 +17,7 @@ class Field:
         self.extents = data.shape[2:]
 
     def __call__(self, *coords: Tensor | int) -> Tensor:
-        """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped to the grid: (batch, heads, ...)."""
+        """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped: (batch, heads, ...)."""
         index = torch.zeros((), dtype=torch.long)
         for coord, extent in zip(coords, self.extents):
             index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)

@@ -1,4 +1,4 @@
-"""PyTorch's fused CPU attention for steps without a score function or bias: the same result, several times faster."""
+"""PyTorch's fused CPU attention, for steps without a score function or bias: the same result, faster."""
 
 from __future__ import annotations
 
