@@ -48,7 +48,7 @@ def agrees(spec: Spec, tiles: Tiles, dtype: torch.dtype, scale: float = 1.0, tol
     check(found, exact, tolerance or TOLERANCES[dtype])
 
 
-@thorough(400)
+@thorough(450)
 @given(tiled_specs())
 def test_float32(case):
     agrees(*case, torch.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -35,60 +34,68 @@ class Field:
 
 
 class Pyramid:
-    """Minima and maxima of an integer or boolean field over cells of 2**level tokens along every axis."""
+    """Minima and maxima of an integer or boolean field over cells of tokens.
+
+    The table of levels (a, b, ...) holds the extremes of cells of 2**a x 2**b x ... tokens; tables are made
+    when they are first needed.
+    """
 
     def __init__(self, data: Tensor) -> None:
         self.dtype = torch.bool if data.dtype == torch.bool else torch.long
         values = data.to("cpu", torch.long)
-        self.levels = [(values, values)]
-        while max(self.levels[-1][0].shape[2:]) > 1:
-            least, greatest = self.levels[-1]
-            self.levels.append((halved(least, torch.minimum), halved(greatest, torch.maximum)))
+        base = (0,) * (values.dim() - 2)
+        self.top = torch.tensor([(extent - 1).bit_length() for extent in values.shape[2:]])
+        self.least, self.greatest = {base: values}, {base: values}
+
+    def table(self, levels: tuple[int, ...], least: bool) -> Tensor:
+        """The extremes at the given levels, halved from the next finer table."""
+        tables = self.least if least else self.greatest
+        if levels not in tables:
+            axis = max(range(len(levels)), key=lambda at: (levels[at] > 0, at))
+            finer = self.table(tuple(level - (at == axis) for at, level in enumerate(levels)), least)
+            size = finer.shape[axis + 2]
+            even = torch.arange(0, size, 2)
+            odd = (even + 1).clamp(max=size - 1)  # a cell without a neighbour stands alone
+            pair = finer.index_select(axis + 2, even), finer.index_select(axis + 2, odd)
+            tables[levels] = torch.minimum(*pair) if least else torch.maximum(*pair)
+        return tables[levels]
 
 
 class FieldRange:
     """Extremes of a field over boxes, one per row, each row of its own batch element and head.
 
-    At most two cells per axis of the level that fits a box's longest side cover it: sound for every box,
+    At most two cells per axis, of the levels that fit the sides of a box, cover it: sound for every box,
     exact for aligned powers of two.
     """
 
     def __init__(self, pyramid: Pyramid, batch: Tensor, head: Tensor) -> None:
-        self.levels, self.dtype = pyramid.levels, pyramid.dtype
-        _, heads, *self.extents = self.levels[0][0].shape
+        self.pyramid = pyramid
+        _, heads, *self.extents = pyramid.least[(0,) * len(pyramid.top)].shape
         self.batch = batch
         self.head = head if heads > 1 else torch.zeros_like(head)
 
     def least(self, *box: Tensor) -> Tensor:
         """The smallest value over boxes `(lo..., hi...)`, bounds inclusive."""
-        return torch.stack(self._cells(0, box)).amin(0).to(self.dtype)
+        return torch.stack(self._cells(True, box)).amin(0).to(self.pyramid.dtype)
 
     def greatest(self, *box: Tensor) -> Tensor:
         """The largest value over boxes."""
-        return torch.stack(self._cells(1, box)).amax(0).to(self.dtype)
+        return torch.stack(self._cells(False, box)).amax(0).to(self.pyramid.dtype)
 
-    def _cells(self, extreme: int, box: tuple[Tensor, ...]) -> list[Tensor]:
+    def _cells(self, least: bool, box: tuple[Tensor, ...]) -> list[Tensor]:
+        """The values of the cells that cover each box."""
         axes = len(self.extents)
         bounds = torch.broadcast_tensors(self.batch, *(torch.as_tensor(bound) for bound in box))[1:]
-        lo = [bound.clamp(0, extent - 1) for bound, extent in zip(bounds[:axes], self.extents)]
-        hi = [bound.clamp(0, extent - 1) for bound, extent in zip(bounds[axes:], self.extents)]
-        span = torch.stack([b - a for a, b in zip(lo, hi)]).amax(0).clamp(min=1)
-        level = torch.ceil(torch.log2(span.double())).long()
-        cells = [torch.empty_like(level) for _ in range(2**axes)]
-        for number in level.unique().tolist():
-            here = level == number
-            values = self.levels[min(number, len(self.levels) - 1)][extreme]
+        limit = torch.tensor(self.extents) - 1
+        lo = torch.stack(bounds[:axes], -1).clamp(min=0).minimum(limit)
+        hi = torch.stack(bounds[axes:], -1).clamp(min=0).minimum(limit)
+        levels = torch.ceil(torch.log2((hi - lo).clamp(min=1).double())).long().minimum(self.pyramid.top)
+        cells = [torch.empty_like(self.batch) for _ in range(2**axes)]
+        for level in levels.unique(dim=0):
+            here = (levels == level).all(-1)
+            values = self.pyramid.table(tuple(level.tolist()), least)
+            corners = lo[here] >> level, hi[here] >> level
             for cell, ends in zip(cells, itertools.product((0, 1), repeat=axes)):
-                at = tuple((b if end else a)[here] >> number for a, b, end in zip(lo, hi, ends))
+                at = (corners[end][:, axis] for axis, end in enumerate(ends))
                 cell[here] = values[(self.batch[here], self.head[here], *at)]
         return cells
-
-
-def halved(level: Tensor, better: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Joins neighbouring cells along every axis; a cell without a neighbour stands alone."""
-    for axis in range(2, level.dim()):
-        size = level.shape[axis]
-        even = torch.arange(0, size, 2)
-        odd = (even + 1).clamp(max=size - 1)
-        level = better(level.index_select(axis, even), level.index_select(axis, odd))
-    return level
