@@ -129,7 +129,7 @@ def _arity(call: syntax.Call, expected: int, parameters: str) -> None:
 def pick(ev: Evaluator, items: Sequence[Expr], index: Expr, node: syntax.Index, frame: Frame) -> Expr:
     """An item of a tuple; the index may vary but must stay inside."""
     count = len(items)
-    span = ev.ranges(frame).of(index)
+    span = ev.range_of(index, frame)
     if span is None or span[0] < 0 or span[1] >= count:
         known = (
             "unknown"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from attndsl.diagnostics import Note, fail
 from attndsl.language import problems as p
@@ -40,24 +41,27 @@ class Signature:
             AttnError: too many, unknown or repeated arguments.
         """
         found: dict[str, syntax.Argument] = {}
+        positions = count()
 
-        def place(numbered: tuple[int, syntax.Argument]) -> None:
-            at, argument = numbered
+        def place(argument: syntax.Argument) -> None:
             self._misspelt_name(argument, is_known)
             name = argument.name
             if name is None:
-                if at >= len(self.positional):
+                position = next(positions)
+                if position > len(self.positional):
+                    return  # one is enough to say that there are too many
+                if position == len(self.positional):
                     self._too_many(given, argument)
-                name = self.positional[at]
+                name = self.positional[position]
             elif name not in self.named:
-                raise fail(p.UnknownArgument(self.callee, name, suggest(name, self.named)), argument.span)
+                remedy = suggest(name, self.named)
+                raise fail(p.UnknownArgument(self.callee, name, remedy), argument.span)
             if name in found:
-                raise fail(
-                    p.RepeatedArgument(name), argument.span, Note("given before here", found[name].span)
-                )
+                note = Note("given before here", found[name].span)
+                raise fail(p.RepeatedArgument(name), argument.span, note)
             found[name] = argument
 
-        each(place, enumerate(given))
+        each(place, given)
         return found
 
     def _misspelt_name(self, argument: syntax.Argument, is_known: Callable[[str], bool]) -> None:
@@ -73,11 +77,11 @@ class Signature:
                 raise fail(p.Misplaced(sign, f"behind the parameter `{name}`", remedy), argument.span)
 
     def _too_many(self, given: Sequence[syntax.Argument], argument: syntax.Argument) -> None:
-        count = sum(other.name is None for other in given)
+        positional = sum(other.name is None for other in given)
         expected = counted(len(self.positional), "positional argument")
-        raise fail(p.TooManyArguments(self.callee, expected, count, self.remedy), argument.span)
+        raise fail(p.TooManyArguments(self.callee, expected, positional, self.remedy), argument.span)
 
 
-def counted(count: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
     """E.g. `2 arguments`, `no argument`."""
-    return f"{count or 'no'} {noun}{'' if count in (0, 1) else 's'}"
+    return f"{number or 'no'} {noun}{'' if number in (0, 1) else 's'}"

@@ -9,7 +9,6 @@ from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr
 from attndsl.ir.problem import Span
 from attndsl.ir.requirement import Requirement
-from attndsl.ir.rewrite import Ranges
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.kinds import allow_kind
@@ -44,8 +43,8 @@ class Evaluator(Protocol):
         """A condition."""
         ...
 
-    def ranges(self, frame: Frame) -> Ranges:
-        """What is known of the variables in a frame."""
+    def range_of(self, expr: Expr, frame: Frame) -> tuple[int, int] | None:
+        """Smallest and largest value of an integer; None if they are not known."""
         ...
 
     def proves(self, condition: Expr, frame: Frame) -> bool:

@@ -9,7 +9,6 @@ from attndsl.diagnostics import AttnError, fail
 from attndsl.ir.index import FALSE, ArithmeticProblem, Const, Expr, Var
 from attndsl.ir.problem import Span
 from attndsl.ir.requirement import Requirement
-from attndsl.ir.rewrite import Ranges
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.walk import variables
 from attndsl.language import arithmetic, fields, patterns, syntax
@@ -19,7 +18,6 @@ from attndsl.language.growth import Growth
 from attndsl.language.kinds import allow_kind, expect_condition, expect_integer, expect_number
 from attndsl.language.knowledge import Knowledge
 from attndsl.language.limits import MAX_CASES, MAX_DEPTH, MAX_NODES
-from attndsl.language.prove import proves
 from attndsl.language.scope import Frame, Pair
 from attndsl.language.values import Deferred, Value, describe
 from attndsl.language.vocabulary import FUNCTION_NAMES, RESERVED, suggest
@@ -116,13 +114,13 @@ class Expressions:
         value = as_number(self.value(node, frame), node, frame, place, "a condition")
         return expect_condition(value, node.span, place)
 
-    def ranges(self, frame: Frame) -> Ranges:
-        """What is known of the variables in a frame."""
-        return self.knowledge.ranges(frame.pair)
-
     def proves(self, condition: Expr, frame: Frame) -> bool:
         """Whether a condition certainly holds, for all coordinates and extents."""
-        return proves(condition, self.ranges(frame))
+        return self.knowledge.proves(condition, frame.pair)
+
+    def range_of(self, expr: Expr, frame: Frame) -> tuple[int, int] | None:
+        """Smallest and largest value of an integer; None if they are not known."""
+        return self.knowledge.range_of(expr, frame.pair)
 
     def demand(self, requirement: Requirement, frame: Frame) -> None:
         """Adds a requirement; raises if it can already be seen to fail."""

@@ -7,11 +7,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any
 
 from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters
-from lark.lexer import BasicLexer, Lexer, LexerThread
+from lark.lexer import BasicLexer, LexerThread
 
 from attndsl.diagnostics import AttnError, Diagnostic
 from attndsl.ir.problem import Problem, Span
@@ -48,23 +47,13 @@ _FOREIGN_OPERATORS = {
 }
 
 
-class _Given(Lexer):
-    """Hands the parser tokens that are already there."""
-
-    def __init__(self, lexer_conf: Any) -> None:
-        pass
-
-    def lex(self, data: Any) -> Iterator[Token]:  # type: ignore[override]
-        return iter(data)
-
-
 @cache
 def parser() -> Lark:
-    """The parser of the grammar; it parses lists of tokens."""
+    """The parser of the grammar."""
     return Lark(
         grammar(),
         parser="lalr",
-        lexer=_Given,
+        lexer="basic",
         start="file",
         propagate_positions=True,
         maybe_placeholders=True,

@@ -1,6 +1,6 @@
 """Bounds on what a spec may ask of the compiler. A spec is untrusted data."""
 
-MAX_SOURCE = 256 * 1024
+MAX_SOURCE = 64 * 1024
 """Characters in one file."""
 MAX_NAME = 64
 """Characters of a name."""

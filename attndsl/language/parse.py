@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lark import Token
 from lark.exceptions import UnexpectedToken, VisitError
@@ -23,37 +24,85 @@ def parse(text: str, file: str) -> syntax.File:
     Raises:
         AttnError: with all syntax errors found; after each, parsing goes on behind the statement.
     """
-    sources = {file: text}
     try:
         tokens, found = arrange(tokenize(text, file), file)
         found += bad_names(tokens, file)
-        while len(found) < MAX_ERRORS:
-            try:
-                tree = parser().parse(tokens)  # type: ignore[arg-type]
-            except UnexpectedToken as error:
-                mishap = _mishap(error, tokens, file)
-                found.append(explain(mishap))
-                tokens = _without_statement(tokens, mishap.index)
-            else:
-                builder = TreeBuilder(file)
-                built = builder.transform(tree)
-                found += builder.found
-                if not found:
-                    return built
-                break
+        reader = _Reader(tokens, file)
+        tree = reader.read()
+        found += reader.found
+        if not found:
+            builder = TreeBuilder(file)
+            built = builder.transform(tree)
+            if not builder.found:
+                return built
+            found = builder.found
     except VisitError as error:
         if isinstance(error.orig_exc, AttnError):
-            raise AttnError(error.orig_exc.diagnostics, sources) from None
+            raise AttnError(error.orig_exc.diagnostics, {file: text}) from None
         raise
     except AttnError as error:
-        raise AttnError(error.diagnostics, sources) from None
-    raise AttnError(_one_per_line(found), sources)
+        raise AttnError(error.diagnostics, {file: text}) from None
+    raise AttnError(_one_per_line(found), {file: text})
 
 
-def _mishap(error: UnexpectedToken, tokens: Sequence[Token], file: str) -> Mishap:
-    token = error.token
-    index = next((at for at, other in enumerate(tokens) if other is token), len(tokens))
-    return Mishap(tokens, index, token, frozenset(error.accepts or error.expected), file)
+class _Reader:
+    """Feeds tokens to the parser. After an error it goes back to the start of the statement (outside of
+    bodies: of the item) and on with the next one.
+    """
+
+    def __init__(self, tokens: Sequence[Token], file: str) -> None:
+        self.found: list[Diagnostic] = []
+        self._tokens = tokens
+        self._file = file
+        self._parser = parser().parse_interactive()
+        self._depth = 0
+        self._statement = self._item = self._stacks()
+        self._item_index = 0
+
+    def read(self) -> Any:
+        """The tree of the whole file; None if there are errors."""
+        index = 0
+        while index < len(self._tokens) and len(self.found) < MAX_ERRORS:
+            try:
+                self._feed(index)
+            except UnexpectedToken:
+                index = self._recover(index)
+            else:
+                index += 1
+        last = self._tokens[-1] if self._tokens else Token("_NL", "", 0, 1, 1, 1, 1, 0)
+        try:
+            return self._parser.feed_eof(last)
+        except UnexpectedToken as error:
+            self._report(len(self._tokens), error.token)
+            return None
+
+    def _feed(self, index: int) -> None:
+        token = self._tokens[index]
+        if self._depth == 0 and token.type in ITEMS:
+            self._item, self._item_index = self._stacks(), index
+        self._parser.feed_token(token)
+        self._depth += (token.type == "LBRACE") - (token.type == "RBRACE")
+        if self._depth > 0 and token.type in BOUNDARIES:
+            self._statement = self._stacks()
+
+    def _recover(self, index: int) -> int:
+        """Reports the error at a token; where to go on."""
+        self._report(index, self._tokens[index])
+        state = self._parser.parser_state
+        if self._depth > 0:
+            state.state_stack[:], state.value_stack[:] = self._statement
+            return _next(self._tokens, index, BOUNDARIES)
+        state.state_stack[:], state.value_stack[:] = self._item
+        return _next(self._tokens, max(index, self._item_index + 1), ITEMS)
+
+    def _report(self, index: int, token: Token) -> None:
+        expected = frozenset(self._parser.accepts())
+        self.found.append(explain(Mishap(self._tokens, index, token, expected, self._file)))
+
+    def _stacks(self) -> tuple[list[Any], list[Any]]:
+        """The parser's state, to come back to."""
+        state = self._parser.parser_state
+        return list(state.state_stack), list(state.value_stack)
 
 
 def _one_per_line(found: list[Diagnostic]) -> list[Diagnostic]:
@@ -62,20 +111,6 @@ def _one_per_line(found: list[Diagnostic]) -> list[Diagnostic]:
     for diagnostic in sorted(found, key=lambda d: d.span.line if d.span else 0):
         kept.setdefault(diagnostic.span.line if diagnostic.span else 0, diagnostic)
     return list(kept.values())
-
-
-def _without_statement(tokens: Sequence[Token], index: int) -> list[Token]:
-    """The tokens without the statement around one of them; outside of bodies, without the whole item."""
-    depth = start = item = 0
-    for at, token in enumerate(tokens[:index]):
-        depth += (token.type == "LBRACE") - (token.type == "RBRACE")
-        if depth == 0 and token.type in ITEMS:
-            item = at
-        if token.type in BOUNDARIES:
-            start = at + 1
-    if depth > 0:
-        return [*tokens[:start], *tokens[_next(tokens, index, BOUNDARIES) :]]
-    return [*tokens[:item], *tokens[_next(tokens, max(index, item + 1), ITEMS) :]]
 
 
 def _next(tokens: Sequence[Token], index: int, kinds: frozenset[str]) -> int:

@@ -39,6 +39,8 @@ class InsideField(Requirement):
 
 def require(ev: Evaluator, node: syntax.Expression, frame: Frame, subject: str) -> None:
     """States each conjunct and each link of a chain as a requirement of its own."""
+    if frame.pair is not None:
+        frame = replace(frame, pair=replace(frame.pair, integral=True))
     match node:
         case syntax.Binary(operator="and", operands=operands):
             each(lambda operand: require(ev, operand, frame, subject), operands)

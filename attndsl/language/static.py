@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from attndsl.diagnostics import Diagnostic, Note
 from attndsl.ir.ops import OPS
 from attndsl.language import problems as p
 from attndsl.language import syntax
+from attndsl.language.limits import MAX_ERRORS
 from attndsl.language.modules import Module
 from attndsl.language.vocabulary import FUNCTION_NAMES, IMPLICIT, RESERVED, suggest
 
 
 def check_patterns(module: Module) -> None:
     """Adds what is wrong with a module's patterns to its problems."""
+    vocabulary = _Vocabulary(frozenset(module.pattern_names()), frozenset(_names_of_attentions(module)))
     for name, pattern in module.patterns.items():
-        found = [*_declarations(pattern), *_form(pattern), *_names(module, pattern)]
+        if len(module.problems) >= MAX_ERRORS:
+            module.broken.add(name)  # not looked at, and not to be expanded
+            continue
+        found = [*_declarations(pattern), *_form(pattern), *_names(pattern, vocabulary)]
         if found:
             module.broken.add(name)
             module.problems += found
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """What the patterns of a file can mention, and what they cannot see."""
+
+    patterns: frozenset[str]
+    of_attentions: frozenset[str]
+
+    @property
+    def callables(self) -> frozenset[str]:
+        """Names that can be called."""
+        return self.patterns | {*FUNCTION_NAMES, *OPS}
 
 
 def continued_line(node: syntax.Expression) -> str:
@@ -75,7 +94,7 @@ def _form(pattern: syntax.Pattern) -> Iterator[Diagnostic]:
         yield Diagnostic(p.NoValue(pattern.name.name), pattern.name.span)
 
 
-def _names(module: Module, pattern: syntax.Pattern) -> Iterator[Diagnostic]:
+def _names(pattern: syntax.Pattern, vocabulary: _Vocabulary) -> Iterator[Diagnostic]:
     """Unknown names; each once."""
     known = {*RESERVED, *(parameter.name.name for parameter in pattern.parameters)}
     used = [q.default for q in pattern.parameters if q.default is not None]
@@ -84,19 +103,18 @@ def _names(module: Module, pattern: syntax.Pattern) -> Iterator[Diagnostic]:
         match statement:
             case syntax.Assign(value=value) | syntax.Require(condition=value) | syntax.Bare(value=value):
                 used.append(value)
-    patterns = {*module.pattern_names()}
+    callables = vocabulary.callables
     reported: set[str] = set()
-    for expression in used:
-        for name, called in names_in(expression):
-            callable_names = patterns | {*FUNCTION_NAMES, *OPS}
-            if name.name in reported or name.name in known or name.name in callable_names:
-                continue
-            reported.add(name.name)
-            what = "pattern or function" if called else "name"
-            remedy = suggest(name.name, callable_names if called else known | patterns)
-            if not called and name.name in _names_of_attentions(module):
-                remedy = "a pattern sees its own parameters only: pass it as an argument"
-            yield Diagnostic(p.UnknownName(what, name.name, remedy), name.span)
+    for name, called in (found for expression in used for found in names_in(expression)):
+        if name.name in reported or name.name in known or name.name in callables:
+            continue
+        reported.add(name.name)
+        what = "pattern or function" if called else "name"
+        if name.name in vocabulary.of_attentions and not called:
+            remedy = "a pattern sees its own parameters only: pass it as an argument"
+        else:
+            remedy = suggest(name.name, callables if called else known | vocabulary.patterns)
+        yield Diagnostic(p.UnknownName(what, name.name, remedy), name.span)
 
 
 def names_in(node: syntax.Expression) -> Iterator[tuple[syntax.Name, bool]]:

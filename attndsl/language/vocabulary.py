@@ -24,6 +24,9 @@ IMPLICIT = ("i", "j", "extent")
 FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp")
 """Elementwise functions that a spec calls."""
 
+_MAX_CANDIDATES = 500
+"""Names that a misspelt one is compared with."""
+
 _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "mask": ("where",),
     "attn_mask": ("where",),
@@ -53,7 +56,7 @@ def meaning(name: str) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A remedy naming the closest known name, or all if they are few."""
-    listed = sorted(dict.fromkeys(known))
+    listed = sorted(dict.fromkeys(known))[:_MAX_CANDIDATES]
     translated = [other for other in _ELSEWHERE.get(name, ()) if other in listed]
     close = translated or get_close_matches(name, listed, n=1, cutoff=0.6)
     if close:

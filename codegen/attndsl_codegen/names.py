@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import re
 
 from attndsl.ir.tokens import TokenSet
 from attndsl_codegen.linker import library
@@ -15,8 +16,8 @@ def class_name(name: str) -> str:
 
 
 def function_name(name: str) -> str:
-    """The name itself, with a trailing underscore where Python or torch would be shadowed."""
-    return safe(name)
+    """The name in snake case, with a trailing underscore where Python or torch would be shadowed."""
+    return safe(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower())
 
 
 def tokens_name(tokens: TokenSet) -> str:
@@ -25,9 +26,11 @@ def tokens_name(tokens: TokenSet) -> str:
 
 
 def safe(name: str) -> str:
-    """A name that shadows nothing."""
-    taken = keyword.iskeyword(name) or name in _TAKEN or name in library().definitions
-    return f"{name}_" if taken else name
+    """A name that shadows nothing; different names stay different."""
+    base = name.rstrip("_")
+    taken = keyword.iskeyword(base) or base in _TAKEN or base in library().definitions
+    ours = base.startswith("TOKENS") or base.endswith("Attend")
+    return f"{name}_" if taken or ours else name
 
 
 _LOCALS = "self at grid return_lse flat found is_flat attend results check_sizes"

@@ -340,7 +340,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "error", "message"), WRONG, ids=str)
+@pytest.mark.parametrize(("name", "change", "error", "message"), WRONG, ids=[str(at) for at in range(len(WRONG))])
 def test_errors_name_the_argument(name, change, error, message):
     program = load_text(SPECS["labels"])
     module = quick(program, {"out": Tiles((2, 2), (2, 2))}).Module()

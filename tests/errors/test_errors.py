@@ -19,7 +19,7 @@ OF_SPECS = {
 }
 NOT_FROM_A_SPEC = {
     "E207": "values of parameters come from the command line: tests/language/test_parameters.py",
-    "E502": "a file of 256 KiB: tests/language/test_files.py",
+    "E502": "a file of 64 KiB: tests/language/test_files.py",
 }
 
 

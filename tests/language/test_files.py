@@ -143,10 +143,10 @@ def test_what_is_no_text_file(folder):
 
 def test_files_that_are_too_large(folder):
     main = write(folder, main="#" * (MAX_SOURCE + 1))
-    assert refused(main).startswith("error[E502]: main.attn is larger than 256 KiB")
+    assert refused(main).startswith("error[E502]: main.attn is larger than 64 KiB")
     write(folder, masks="#" * (5 * MAX_SOURCE))
     text = refused(write(folder, main=f'use "masks.attn"\n{ATTENTION.format("causal")}'))
-    assert text.startswith("error[E502]: masks.attn is larger than 256 KiB\n --> main.attn:1:5")
+    assert text.startswith("error[E502]: masks.attn is larger than 64 KiB\n --> main.attn:1:5")
 
 
 def test_too_many_files(folder):

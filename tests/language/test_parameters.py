@@ -70,7 +70,7 @@ def test_defaults_stay_where_nothing_is_given():
         ({"wide": 1}, "E207", "its default is false"),
         ({"siz": 3}, "E404", "did you mean `size`?"),
         ({"siz": 3, "sizzes": 4}, "E404", "did you mean `sizes`?"),
-        ({"size": 0.5}, "E205", "`where` is computed in integers"),
+        ({"size": 0.5}, "E205", "are computed in integers"),
     ],
 )
 def test_other_values_are_refused(given, code, words):

@@ -31,6 +31,7 @@ def is_power_of_two(a):
         ("not causal", lambda i, j: j > i),
         ("causal(j = j + 2)", lambda i, j: j + 2 <= i),
         ("causal(i = j, j = i)", lambda i, j: i <= j),
+        ("block(shift = 3, 4)", lambda i, j: (i - 3) // 4 == (j - 3) // 4),
         ("block(size = 2, i = i // 2, j = j // 2)", lambda i, j: i // 4 == j // 4),
         ("true", lambda i, j: True),
         ("false", lambda i, j: False),

@@ -21,7 +21,7 @@ class NestedTooDeeply(Problem):
 
 @dataclass(frozen=True)
 class FileTooLarge(Problem):
-    """A spec is a page of text, not data: 256 KiB are far more than any needs."""
+    """A spec is a page of text, not data: 64 KiB are far more than any needs."""
 
     code: ClassVar[str] = "E502"
     title: ClassVar[str] = "{file} is larger than {limit} KiB"

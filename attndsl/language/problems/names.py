@@ -79,8 +79,10 @@ class UnknownArgument(Problem):
 class MissingArgument(Problem):
     """A parameter without a default got no value.
 
-    pattern near(radius) = abs(i - j) <= radius       # near needs a radius: near(3)
-    pattern near(radius = 3) = abs(i - j) <= radius   # near alone will do
+    Give one in the call, or a default where the pattern or attention is defined:
+
+        pattern near(radius) = abs(i - j) <= radius       # near needs a radius: near(3)
+        pattern near(radius = 3) = abs(i - j) <= radius   # near alone will do
     """
 
     code: ClassVar[str] = "E405"
@@ -134,10 +136,12 @@ class NoReturn(Problem):
 class NoValue(Problem):
     """A pattern's body ends with its value: a condition on the query `i` and the key `j`.
 
-    pattern near(radius) {
-      distance = abs(i - j)
-      distance <= radius
-    }
+    It is the last line, without a name and without `return`:
+
+        pattern near(radius) {
+          distance = abs(i - j)
+          distance <= radius
+        }
     """
 
     code: ClassVar[str] = "E409"
@@ -168,9 +172,11 @@ class Misplaced(Problem):
 class BadModifier(Problem):
     """Inputs are tensors with heads and a width unless a modifier says otherwise.
 
-    input q, k, v : x         # (batch, heads, *tokens, width)
-    input gate    : x scalar  # no width
-    input label   : x int     # integers, no width, no heads; bool likewise
+    There is at most one modifier:
+
+        input q, k, v : x         # (batch, heads, *tokens, width)
+        input gate    : x scalar  # no width
+        input label   : x int     # integers, no width, no heads; bool likewise
     """
 
     code: ClassVar[str] = "E411"

@@ -88,8 +88,10 @@ class WrongValue(Problem):
 class FieldCoordinates(Problem):
     """A field takes one coordinate per axis of its tokens, or a whole position `i` or `j`.
 
-    input depth : x int            # on tokens x[h, w]
-    near = depth[i] == depth[j.h, i.w]
+    With tokens x[h, w]:
+
+        input depth : x int
+        near = depth[i] == depth[j.h, i.w]
     """
 
     code: ClassVar[str] = "E307"

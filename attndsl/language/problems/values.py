@@ -59,13 +59,13 @@ class Arithmetic(Problem):
 
 @dataclass(frozen=True)
 class RealInWhere(Problem):
-    """Visibility is decided exactly, so `where` and the patterns in it are computed in integers only.
+    """Visibility is decided exactly, so `where` and what patterns require are computed in integers only.
 
     Write i // 2 for i / 2, and compare with integers. Real numbers belong in `bias` and `score`.
     """
 
     code: ClassVar[str] = "E205"
-    title: ClassVar[str] = "`where` is computed in integers, but this is a real number"
+    title: ClassVar[str] = "`where` and `require` are computed in integers, but this is a real number"
     label: ClassVar[str] = "a real number"
     help: ClassVar[str] = "use // instead of /, and integer constants; reals belong in `bias` and `score`"
 
@@ -91,8 +91,10 @@ class TupleIndex(Problem):
 class NotLiteral(Problem):
     """A parameter's value is given from outside the file and must be a plain value of the default's sort.
 
-    attndsl show gna.attn --set size=9
-    attndsl show video.attn --set "size=(18,24,24)"
+    On the command line, tuples stand in quotes:
+
+        attndsl show gna.attn --set size=9
+        attndsl show video.attn --set "size=(18,24,24)"
     """
 
     code: ClassVar[str] = "E207"

@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Mapping
 
 from attndsl.ir.index import Apply, Expr, Load, Var
-from attndsl.ir.text import ATOM, COMPARE, PRODUCT, SELECT, SUM, TextPrinter
+from attndsl.ir.text import ATOM, COMPARE, OR, PRODUCT, SELECT, SUM, TextPrinter
 from attndsl.ir.walk import postorder
 
 BITWISE = SUM
@@ -16,7 +16,8 @@ BITWISE = SUM
 def identifier(name: str) -> str:
     """A spec's name as a Python name: `i.h` is `i_h`; keywords and our own locals get an underscore."""
     plain = name.replace(".", "_")
-    return plain + "_" if keyword.iskeyword(plain) or plain in TAKEN else plain
+    base = plain.rstrip("_")
+    return plain + "_" if keyword.iskeyword(base) or base in TAKEN else plain
 
 
 TAKEN = frozenset(["torch", "math", "at", "self", "cls", "Tensor", "Any"])
@@ -152,8 +153,21 @@ class TorchPrinter(ArrayPrinter):
         """Of two plain numbers torch would make float32, whatever the type of reals is."""
         if "real" not in (a.kind, b.kind) or self.is_array(a) or self.is_array(b):
             return super().choice(test, a, b)
-        other = f'torch.tensor({self.show(b)}, dtype=at["real dtype"])'
-        return f"torch.where({self.show(test)}, {self.show(a)}, {other})"
+        return f"torch.where({self.show(test)}, {self.show(a)}, {self._as_array(b)})"
+
+    def function(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
+        """A choice between an array and a number is an array either way."""
+        match name, args:
+            case "select", (test, a, b) if not self.is_array(test) and self.is_array(a) != self.is_array(b):
+                first, second = (self._as_array(branch) for branch in (a, b))
+                return f"{first} if {self._at(test, OR)} else {second}", SELECT
+        return super().function(name, args)
+
+    def _as_array(self, expr: Expr) -> str:
+        if self.is_array(expr):
+            return self._at(expr, OR)
+        dtype = ', dtype=at["real dtype"]' if expr.kind == "real" else ""
+        return f"torch.tensor({self.show(expr)}{dtype})"
 
     def _number(self, name: str, args: list[Expr]) -> str:
         return self.show(args[0]) if len(args) == 1 else f"{name}({self.comma(tuple(args))})"

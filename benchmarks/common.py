@@ -1,0 +1,69 @@
+"""What the benchmarks share: the environment they ran in, and timing that survives a busy machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def environment() -> dict[str, str | int]:
+    """The machine and the versions a result belongs to."""
+    versions = {name: _version(name) for name in ("torch", "numpy")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"python": platform.python_version(), **versions, "cpu": cpu_model(), "cores": cores}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def environment_text(where: Mapping[str, str | int]) -> str:
+    """The environment in one line."""
+    return (
+        f"Python {where['python']}, torch {where['torch']}, numpy {where['numpy']}; "
+        f"{where['cpu']}, {where['cores']} cores."
+    )
+
+
+def cpu_model() -> str:
+    """The processor's name, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of every call, taking turns so that a busy machine slows all of them alike."""
+    if warm_up:
+        for call in calls.values():
+            call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def paired_ratio(slow: list[float], fast: list[float]) -> float:
+    """How many times longer `slow` takes: the median over rounds, each measured back to back."""
+    return median(a / b for a, b in zip(slow, fast))
+
+
+def seconds_text(seconds: float) -> str:
+    """A time with three digits, e.g. `4.1 ms` or `2.30 s`."""
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
