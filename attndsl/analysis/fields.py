@@ -23,8 +23,9 @@ class Pyramid:
     def __init__(self, field: Array) -> None:
         self.field = field
         self._top = [max(0, int(extent - 1).bit_length()) for extent in field.shape]
-        base = (0,) * field.ndim
-        self._least, self._greatest = {base: field}, {base: field}
+        base: tuple[int, ...] = (0,) * field.ndim
+        self._least: dict[tuple[int, ...], Array] = {base: field}
+        self._greatest: dict[tuple[int, ...], Array] = {base: field}
 
     def look_up(self, *coords: Array) -> Array:
         """The field at coordinates, clamped to its tokens."""

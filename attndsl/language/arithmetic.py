@@ -14,8 +14,7 @@ from attndsl.language.calls import counted
 from attndsl.language.evaluator import Evaluator, each
 from attndsl.language.kinds import allow_kind, comparison, expect_integer, same_kind, unmixed
 from attndsl.language.requirements import require_divisor
-from attndsl.language.scope import Frame
-from attndsl.language.values import describe
+from attndsl.language.scope import Frame, describe
 
 
 def binary(ev: Evaluator, node: syntax.Binary, frame: Frame) -> Expr:

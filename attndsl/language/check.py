@@ -20,9 +20,9 @@ from attndsl.language.operators import call_operator
 from attndsl.language.parameters import as_value, check_like
 from attndsl.language.patterns import bind_local
 from attndsl.language.requirements import require
-from attndsl.language.scope import Binding, Frame, Pair
+from attndsl.language.scope import Binding, Deferred, Frame, Pair, Value, describe
 from attndsl.language.static import continued_line
-from attndsl.language.values import Deferred, Feature, Value, describe
+from attndsl.language.values import Feature
 from attndsl.language.vocabulary import RESERVED, suggest
 from attndsl.language.workspace import Workspace
 
@@ -56,7 +56,7 @@ class ProgramChecker:
                 self._report(error)
                 self.work.poisoned.update(name.name for name in syntax.bound_names(statement))
         name = self.work.attention.name
-        if not self.work.results and not self.found:
+        if not any(isinstance(statement, syntax.Return) for statement in self.work.attention.body):
             self.found.append(Diagnostic(p.NoReturn(name.name), name.span))
         if self.found:
             raise AttnError(self.found)

@@ -16,8 +16,8 @@ from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.evaluator import each
 from attndsl.language.patterns import bind_local
-from attndsl.language.scope import Binding
-from attndsl.language.values import Feature, describe
+from attndsl.language.scope import Binding, describe
+from attndsl.language.values import Feature
 from attndsl.language.vocabulary import RESERVED, suggest
 from attndsl.language.workspace import Workspace
 

@@ -9,12 +9,13 @@ from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr
 from attndsl.ir.problem import Span
 from attndsl.ir.requirement import Requirement
+from attndsl.ir.tokens import TokenSet
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.kinds import allow_kind
 from attndsl.language.limits import MAX_ERRORS
-from attndsl.language.scope import Frame
-from attndsl.language.values import Extent, Feature, Position, TokenSet, Value, describe
+from attndsl.language.scope import Frame, Value, describe
+from attndsl.language.values import Extent, Feature, Position
 
 _From = TypeVar("_From")
 _To = TypeVar("_To")
@@ -94,11 +95,8 @@ def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, e
 def _remedy(value: Value) -> str:
     match value:
         case Feature(type=type_, name=name):
-            return (
-                "tensors meet in attend(q, k, v)"
-                if type_.width
-                else f"look it up at a token: {name}[i] or {name}[j]"
-            )
+            lookup = f"look it up at a token: {name}[i] or {name}[j]"
+            return "tensors meet in attend(q, k, v)" if type_.width else lookup
         case TokenSet(name=name, axes=axes):
             return f"an extent is written {name}.{axes[0].name}"
         case tuple():
@@ -117,6 +115,4 @@ def _bare_on_grid(node: syntax.Expression, frame: Frame, tokens: str, axes: Sequ
         return fail(p.BareOnGrid(f"the pattern `{site.pattern}`", tokens, len(axes), remedy), site.span)
     name = node.name if isinstance(node, syntax.Name) else "i"
     choices = " or ".join(f"{name}.{axis}" for axis in axes)
-    return fail(
-        p.BareOnGrid(f"`{name}`", f"{tokens}", len(axes), f"choose a coordinate: {choices}"), node.span
-    )
+    return fail(p.BareOnGrid(f"`{name}`", tokens, len(axes), f"choose a coordinate: {choices}"), node.span)

@@ -18,8 +18,7 @@ from attndsl.language.growth import Growth
 from attndsl.language.kinds import allow_kind, expect_condition, expect_integer, expect_number
 from attndsl.language.knowledge import Knowledge
 from attndsl.language.limits import MAX_CASES, MAX_DEPTH, MAX_NODES
-from attndsl.language.scope import Frame, Pair
-from attndsl.language.values import Deferred, Value, describe
+from attndsl.language.scope import Deferred, Frame, Pair, Value, describe
 from attndsl.language.vocabulary import FUNCTION_NAMES, RESERVED, suggest
 
 

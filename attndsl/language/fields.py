@@ -13,8 +13,8 @@ from attndsl.language.arithmetic import pick
 from attndsl.language.evaluator import Evaluator, as_number, each
 from attndsl.language.kinds import allow_kind, expect_integer
 from attndsl.language.requirements import InsideField, coordinate_extents
-from attndsl.language.scope import Frame
-from attndsl.language.values import Extent, Feature, Position, Value, describe
+from attndsl.language.scope import Frame, Value, describe
+from attndsl.language.values import Extent, Feature, Position
 from attndsl.language.vocabulary import suggest
 
 
@@ -33,14 +33,14 @@ def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Expr:
             raise _no_axis(tokens, node)
         case Feature(type=type_) if node.name == "width" and type_.width:
             return Var(f"{type_.width}.width")
-        case Var(name) if name == f"{_name_of(node.value)}.{node.name}" or name.startswith(("i.", "j.")):
+        case Var(name) if name.startswith(("i.", "j.")):
             remedy = f"an axis is chosen already: `{_name_of(node.value)}` is {name} here"
+        case Feature():
+            remedy = "a tensor has nothing but .width, a field nothing at all"
         case _:
             remedy = "coordinates are i.axis, extents set.axis, widths q.width"
-    raise fail(
-        p.WrongValue(f"`.{node.name}`", "a position, token set or tensor", describe(value), remedy),
-        node.value.span,
-    )
+    problem = p.WrongValue(f"`.{node.name}`", "a position or token set", describe(value), remedy)
+    raise fail(problem, node.value.span)
 
 
 def _no_axis(tokens: TokenSet, node: syntax.Attribute) -> AttnError:
@@ -134,8 +134,6 @@ def _stay_inside(
     outside = (coord < 0) | (extent <= coord)
     if fields(coord) or any(ev.proves(substitute(outside, corner), frame) for corner in corners):
         raise fail(problem, node.span)
-    span = frame.site.span if frame.site is not None and frame.module.is_library else node.span
-    text = frame.module.excerpt(node.span)
-    ev.demand(
-        InsideField(inside, text, field.name, span, node.span, coordinates=limits, problem=problem), frame
-    )
+    text, span = frame.module.excerpt(node.span), frame.blamed(node.span)
+    requirement = InsideField(inside, text, field.name, span, node.span, coordinates=limits, problem=problem)
+    ev.demand(requirement, frame)

@@ -8,8 +8,7 @@ from attndsl.diagnostics import fail
 from attndsl.ir.index import Expr, apply
 from attndsl.ir.problem import Span
 from attndsl.language import problems as p
-from attndsl.language.scope import Frame
-from attndsl.language.values import describe
+from attndsl.language.scope import Frame, describe
 
 
 def expect_number(expr: Expr, span: Span, place: str) -> Expr:

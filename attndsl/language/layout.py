@@ -95,7 +95,10 @@ class _Layout:
             self.kept.append(self._newline)
         while self._open:
             self._report_open(self._open[-1])
-            self._drop_statement() if self._in_expression else self._insert_closing()
+            if self._in_expression:
+                self._drop_statement()
+            else:
+                self._insert_closing()
 
     @property
     def _in_expression(self) -> bool:

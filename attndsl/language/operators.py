@@ -15,11 +15,10 @@ from attndsl.ir.rewrite import simplify
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.calls import Signature
-from attndsl.language.scope import Frame, Pair
-from attndsl.language.values import Feature, describe
+from attndsl.language.scope import Frame, Pair, describe
+from attndsl.language.values import Feature
 from attndsl.language.workspace import Workspace
 
-_Arguments = Mapping[str, syntax.Argument]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 

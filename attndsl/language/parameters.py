@@ -11,7 +11,7 @@ from attndsl.ir.index import MAX_INTEGER, Const, Expr
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.parse import parse
-from attndsl.language.values import Value
+from attndsl.language.scope import Value
 
 
 def as_value(name: str, given: Any) -> Value:

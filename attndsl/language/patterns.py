@@ -13,8 +13,8 @@ from attndsl.language.calls import Signature
 from attndsl.language.evaluator import Evaluator, each
 from attndsl.language.modules import LIBRARY, Module, library
 from attndsl.language.requirements import require
-from attndsl.language.scope import Binding, CallSite, Frame
-from attndsl.language.values import Extent, Position, describe
+from attndsl.language.scope import Binding, CallSite, Frame, describe
+from attndsl.language.values import Extent, Position
 from attndsl.language.vocabulary import IMPLICIT, RESERVED, suggest
 
 _NO_PAIR = "patterns have a value in `where`, `bias` and `score` of attend, and in names used there"
@@ -150,8 +150,7 @@ def note_default_use(frame: Frame, name: str, span: Span) -> None:
     frame.defaults_used[name] = span
     if "i" in frame.defaults_used and frame.defaults_used.keys() & {"j", "extent"}:
         call = frame.site.text.removesuffix("()")
-        example = f"{call[:-1]}, j = ...)" if call.endswith(")") else f"{call}(j = ...)"
-        raise fail(
-            p.AcrossSets(frame.site.pattern, frame.pair.query.name, frame.pair.key.name, example),
-            frame.site.span,
-        )
+        missing = "j" if frame.names["j"].default else "extent"
+        example = f"{call[:-1]}, {missing} = ...)" if call.endswith(")") else f"{call}({missing} = ...)"
+        problem = p.AcrossSets(frame.site.pattern, frame.pair.query.name, frame.pair.key.name, example)
+        raise fail(problem, frame.site.span)

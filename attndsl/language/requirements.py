@@ -70,20 +70,15 @@ def _requirement(condition: Expr, span: Span, frame: Frame, subject: str) -> Req
         match node:
             case Load(field):
                 remedy = "what fields hold is known at run time only; put the condition in `where`"
-                raise fail(
-                    p.WrongValue(
-                        "`require`", "parameters, extents and coordinates", f"the field `{field}`", remedy
-                    ),
-                    span,
-                )
+                expected, found = "parameters, extents and coordinates", f"the field `{field}`"
+                raise fail(p.WrongValue("`require`", expected, found, remedy), span)
             case Var("s"):
                 raise fail(p.NoPair("s", "score", "scores are known at run time only"), span)
-    site = frame.site
     return Requirement(
         condition,
         frame.module.excerpt(span),
-        site.pattern if site is not None and frame.module.is_library else subject,
-        site.span if site is not None else span,
+        frame.site.pattern if frame.site is not None and frame.module.is_library else subject,
+        frame.site.span if frame.site is not None else span,
         span,
         coordinates=coordinate_extents(variables(condition), frame),
     )
@@ -125,4 +120,4 @@ def require_divisor(ev: Evaluator, divisor: Expr, node: syntax.Expression, frame
     loads = [load for load in postorder([divisor]) if isinstance(load, Load)]
     if loads or coordinate_extents(names, frame):
         raise fail(p.DivisionByZero(f"the divisor `{text}` may be zero"), node.span)
-    ev.demand(NonZero(nonzero, text, frame.pattern or "attention", node.span, node.span), frame)
+    ev.demand(NonZero(nonzero, text, frame.pattern, frame.blamed(node.span), node.span), frame)

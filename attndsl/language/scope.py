@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from attndsl.ir.index import Expr
 from attndsl.ir.problem import Span
 from attndsl.ir.tokens import TokenSet
+from attndsl.language import syntax
 from attndsl.language.modules import Module
-from attndsl.language.values import Extent, Position, Value
+from attndsl.language.values import Extent, Feature, Position
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,40 @@ class Pair:
     key: TokenSet
     integral: bool = False
     scored: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """A named pair expression of the program: it has a value only where a query and a key are given."""
+
+    syntax: syntax.Expression
+    frame: Frame = field(repr=False)
+
+
+Value = Expr | tuple["Value", ...] | TokenSet | Feature | Position | Extent | Deferred
+
+
+def describe(value: Value) -> str:
+    """A value's sort in words."""
+    match value:
+        case Expr(kind="bool"):
+            return "a condition"
+        case Expr(kind="int"):
+            return "an integer"
+        case Expr():
+            return "a real number"
+        case tuple():
+            return f"a tuple of {len(value)} item{'' if len(value) == 1 else 's'}"
+        case TokenSet():
+            return f"the token set `{value.name}`"
+        case Feature():
+            return f"the {'tensor' if value.type.width else 'field'} `{value.name}`"
+        case Position():
+            return f"a position on {value.tokens.name}"
+        case Extent():
+            return f"the extents of {value.tokens.name}"
+        case Deferred():
+            return "a pair expression"
 
 
 @dataclass(frozen=True)
@@ -68,6 +104,10 @@ class Frame:
     def pattern(self) -> str:
         """The pattern being expanded, or empty."""
         return self.callers[-1][1] if self.callers else ""
+
+    def blamed(self, span: Span) -> Span:
+        """A place of this scope as a user sees it: inside the library, the call that led there."""
+        return self.site.span if self.site is not None and self.module.is_library else span
 
     def with_pair(self, pair: Pair) -> Frame:
         """The same names where a query and a key are given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from attndsl.diagnostics import Diagnostic
-from attndsl.ir.problem import Problem, Span
+from attndsl.ir.problem import Span
 from attndsl.language import problems as p
 from attndsl.language.layout import BOUNDARIES, ITEMS, STATEMENTS
 from attndsl.language.lexer import UNKNOWN, span_of, unknown_token
@@ -32,6 +32,14 @@ _FOREIGN_WORDS = {
     "loss": "auxiliary losses are not part of this version",
     "tune": "tunable parameters are not part of this version",
 }
+_FOREIGN_OPERATORS = {
+    "is": "write `==`",
+    "in": "compare with both ends: first <= j and j < last",
+    "xor": "write `!=` between conditions",
+    "mod": "write `%`",
+    "div": "write `//`",
+    "then": CHOICE,
+}
 _OPERANDS = frozenset({"NAME", "TRUE", "FALSE", "INTEGER", "REAL"})
 _WORDS = STATEMENTS | ITEMS | {"AND", "OR", "NOT", "IF", "ELSE", "TRUE", "FALSE"}
 
@@ -39,16 +47,19 @@ _WORDS = STATEMENTS | ITEMS | {"AND", "OR", "NOT", "IF", "ELSE", "TRUE", "FALSE"
 def explain(mishap: Mishap) -> Diagnostic:
     """The diagnostic for a syntax error."""
     token = mishap.token
+    place = span_of(token, mishap.file)
     if token.type == UNKNOWN:
-        return Diagnostic(unknown_token(token), span_of(token, mishap.file))
+        return Diagnostic(unknown_token(token), place)
     if (word := _foreign_word(mishap)) is not None:
         return word
+    if token.type == "NAME" and str(token) in _FOREIGN_OPERATORS and mishap.before is not None:
+        return Diagnostic(p.ForeignOperator(str(token), _FOREIGN_OPERATORS[token]), place)
     if token.type in BOUNDARIES | {"$END"} and (ended := _early_end(mishap)) is not None:
         return ended
-    problem: Problem = p.UnexpectedToken(found_words(token), expected_words(mishap.expected), remedy(mishap))
+    expected = expected_words(mishap.expected)
     if _is_keyword_as_name(mishap):
-        problem = p.KeywordAsName(str(token), expected_words(mishap.expected))
-    return Diagnostic(problem, span_of(token, mishap.file))
+        return Diagnostic(p.KeywordAsName(str(token), expected), place)
+    return Diagnostic(p.UnexpectedToken(found_words(token), expected, remedy(mishap)), place)
 
 
 def _foreign_word(mishap: Mishap) -> Diagnostic | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 
 from attndsl.ir.functions import USER_FUNCTIONS
@@ -23,6 +23,18 @@ IMPLICIT = ("i", "j", "extent")
 
 FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp")
 """Elementwise functions that a spec calls."""
+
+_INSTEAD: Mapping[str, str] = {
+    "inf": "there is no infinity: pairs are hidden with `where`",
+    "float": "numbers are written 0.5 or 1e-3; pairs are hidden with `where`",
+    "True": "write `true`",
+    "False": "write `false`",
+    "None": "leave the argument out",
+    "len": "an extent is written x.n",
+    "sigmoid": "write 1 / (1 + exp(-a))",
+    "log2": "write log(a) / log(2)",
+}
+"""What to write instead of names of other languages."""
 
 _MAX_CANDIDATES = 500
 """Names that a misspelt one is compared with."""
@@ -54,8 +66,10 @@ def meaning(name: str) -> str:
     return "a function" if name in FUNCTION_NAMES else RESERVED.get(name, "")
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Collection[str]) -> str:
     """A remedy naming the closest known name, or all if they are few."""
+    if name in _INSTEAD and name not in known:
+        return _INSTEAD[name]
     listed = sorted(dict.fromkeys(known))[:_MAX_CANDIDATES]
     translated = [other for other in _ELSEWHERE.get(name, ()) if other in listed]
     close = translated or get_close_matches(name, listed, n=1, cutoff=0.6)

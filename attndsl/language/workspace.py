@@ -9,8 +9,7 @@ from attndsl.ir.tokens import TokenSet
 from attndsl.language import syntax
 from attndsl.language.expressions import Expressions
 from attndsl.language.modules import Module
-from attndsl.language.scope import Frame
-from attndsl.language.values import Value
+from attndsl.language.scope import Frame, Value
 
 
 @dataclass(frozen=True, eq=False)

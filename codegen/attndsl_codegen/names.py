@@ -22,7 +22,8 @@ def function_name(name: str) -> str:
 
 def tokens_name(tokens: TokenSet) -> str:
     """The constant for a token set: `x` is `TOKENS_X`."""
-    return f"TOKENS_{tokens.name.upper()}"
+    name = tokens.name
+    return f"TOKENS_{name.upper()}" if name == name.lower() else f"TOKENS_of_{name}"
 
 
 def safe(name: str) -> str:

@@ -397,3 +397,120 @@ def test_module_words():
     assert type(module).__name__ == "SlidingOne"
     assert repr(module) == "SlidingOne(radius=5)"
     assert "n, width" in type(module).forward.__doc__ or "See" in type(module).forward.__doc__
+
+
+def test_lookups_on_another_set_stay_inside():
+    """A label of every second token: checked for the sizes of each call, with the field's name."""
+    module = module_of(
+        "attention a { tokens x[n]; tokens y[m]; input q, k, v : x; input lab : y int\n"
+        " return attend(q, k, v, where = lab[i // 2] == lab[j // 2]) }"
+    )
+    q, lab = torch.randn(1, 2, 8, 3), torch.tensor([[0, 1, 0, 1]])
+    found, exact = module(q, q, q, lab), torch.nn.functional.scaled_dot_product_attention(
+        q, q, q, attn_mask=lab[0, torch.arange(8) // 2][:, None] == lab[0, torch.arange(8) // 2]
+    )
+    torch.testing.assert_close(found, exact)
+    with pytest.raises(ValueError, match=r"lab: requires coordinates of lab inside axis m"):
+        module(q, q, q, lab[:, :3])
+
+
+def test_requirements_on_coordinates():
+    """A requirement that mentions `i` and `j` must hold for every pair."""
+    module = module_of(
+        "pattern apart(most) {\n  require i - j < most\n  j <= i\n}\n"
+        "attention a { tokens x[h, i_w]; input q, k, v : x; return attend(q, k, v, where = h: apart(4) and i_w: apart(6)) }"
+    )
+    module(*[torch.randn(1, 1, 4, 6, 3)] * 3)
+    for h, w in ((5, 6), (4, 7)):
+        with pytest.raises(ValueError, match="apart: requires i - j < most"):
+            module(*[torch.randn(1, 1, h, w, 3)] * 3)
+
+
+def test_scores_that_ignore_the_product():
+    """`score` replaces `s`; if it does not use it, queries and keys get no gradient."""
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; input b : x scalar; return attend(q, k, v, where = causal, score = b[j]) }"
+    )
+    inputs = inputs_of(program)
+    found = run(call(attndsl.compile(program)()), inputs)
+    weight = inputs["b"].double()[:, :, None].expand(-1, -1, 23, -1).masked_fill(
+        ~torch.ones(23, 23, dtype=torch.bool).tril(), -torch.inf
+    )  # fmt: skip
+    torch.testing.assert_close(
+        found.out.double(), weight.softmax(-1) @ inputs["v"].double().repeat_interleave(2, 1), rtol=0, atol=1e-6
+    )
+    assert not found.grads["q"].any()
+    assert not found.grads["k"].any()
+    assert found.grads["b"].any()
+
+
+@pytest.mark.parametrize("score", ["i - j", "2", "1 if i == j else 0", "b[0]"])
+def test_scores_of_plain_numbers(score):
+    program = load_text(
+        f"attention a {{ tokens x[n]; input q, k, v : x; input b : x scalar; return attend(q, k, v, score = {score}, bias = b[j]) }}"
+    )
+    inputs = inputs_of(program)
+    found = run(call(attndsl.compile(program)()), inputs)
+    exact = attndsl.oracle(program)(**inputs)
+    torch.testing.assert_close(found.out.double(), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("where", ["i >= 0", "b_[0] == 1", "b_[n - 1] != b_[head]", "heads == 4", "n > 2 and head < 3"])
+def test_masks_without_coordinates(where):
+    """Conditions that are the same for many pairs, or for all of them."""
+    program = load_text(
+        f"attention a {{ tokens x[n]; input q, k, v : x; input b_ : x int\n return attend(q, k, v, where = {where}) }}"
+    )
+    inputs = inputs_of(program)
+    check(run(call(attndsl.compile(program)()), inputs), run_exact(program, inputs), 1e-5)
+
+
+def test_choices_between_a_coordinate_and_a_number():
+    """`i if n < 3 else 2` is a tensor or a number, as the size has it."""
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x\n"
+        " return attend(q, k, v, where = min(i if n < 9 else 2, 5) <= j, bias = tanh(i if n < 9 else 0.5)) }"
+    )
+    module = attndsl.compile(program)()
+    for n in (4, 8, 9, 12):
+        inputs = inputs_of(program, n=n)
+        check(run(call(module), inputs), run_exact(program, inputs), 1e-5)
+
+
+@pytest.mark.xfail(strict=True, reason="the oracle looks nested fields up in the first batch element only")
+def test_fields_at_coordinates_from_fields():
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; input lab : x int; input b : x scalar; return attend(q, k, v, bias = b[lab[j]]) }"
+    )
+    inputs = inputs_of(program)
+    check(run(call(attndsl.compile(program)()), inputs), run_exact(program, inputs), 1e-5)
+
+
+def test_fields_at_coordinates_from_fields_by_hand():
+    module = module_of(
+        "attention a { tokens x[n]; input q, k, v : x; input lab : x int; input b : x scalar; return attend(q, k, v, bias = b[lab[j]]) }"
+    )
+    q, b, lab = torch.randn(2, 2, 7, 4), torch.randn(2, 2, 7), torch.randint(0, 7, (2, 7))
+    bias = b.gather(2, lab[:, None].expand(2, 2, 7))[:, :, None].expand(2, 2, 7, 7)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, q, q, attn_mask=bias)
+    torch.testing.assert_close(module(q, q, q, lab, b), expected)
+
+
+@pytest.mark.xfail(strict=True, reason="0 * infinity: the derivative of log at 0 meets a gradient of zero")
+def test_a_bias_of_minus_infinity_hides_a_key_without_gradient():
+    """A bias of log(count) is minus infinity where the count is zero; its gradient there is zero."""
+    module = module_of(
+        "attention a { tokens x[n]; input q, k, v : x; input c : x scalar; return attend(q, k, v, bias = log(c[j])) }"
+    )
+    q = torch.randn(1, 1, 6, 4)
+    c = torch.tensor([[[1.0, 0.0, 2.0, 0.0, 3.0, 1.0]]], requires_grad=True)
+    module(q, q, q, c).square().sum().backward()
+    assert torch.isfinite(c.grad).all()
+
+
+@pytest.mark.xfail(strict=True, reason="symbols that no input shows are not refused when the spec is checked")
+def test_extents_that_no_input_shows():
+    from attndsl.diagnostics import AttnError
+
+    with pytest.raises(AttnError):
+        load_text("attention a { tokens x[n]; tokens c[n // 2]; input q, k, v : c; return attend(q, k, v) }")

@@ -43,9 +43,10 @@ class Pyramid:
     def __init__(self, data: Tensor) -> None:
         self.dtype = torch.bool if data.dtype == torch.bool else torch.long
         values = data.to("cpu", torch.long)
-        base = (0,) * (values.dim() - 2)
+        self.base: tuple[int, ...] = (0,) * (values.dim() - 2)
         self.top = torch.tensor([(extent - 1).bit_length() for extent in values.shape[2:]])
-        self.least, self.greatest = {base: values}, {base: values}
+        self.least: dict[tuple[int, ...], Tensor] = {self.base: values}
+        self.greatest: dict[tuple[int, ...], Tensor] = {self.base: values}
 
     def table(self, levels: tuple[int, ...], least: bool) -> Tensor:
         """The extremes at the given levels, halved from the next finer table."""
@@ -70,7 +71,7 @@ class FieldRange:
 
     def __init__(self, pyramid: Pyramid, batch: Tensor, head: Tensor) -> None:
         self.pyramid = pyramid
-        _, heads, *self.extents = pyramid.least[(0,) * len(pyramid.top)].shape
+        _, heads, *self.extents = pyramid.least[pyramid.base].shape
         self.batch = batch
         self.head = head if heads > 1 else torch.zeros_like(head)
 

@@ -1,0 +1,43 @@
+"""The scripts that users are told to run, in their quick form."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = (ROOT, ROOT / "codegen", ROOT / "grammar")
+
+
+def run(script: str, *options: str) -> str:
+    """Standard output; one thread each, because tests run side by side."""
+    path = os.pathsep.join([*map(str, FOLDERS), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / script), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_schedules_agree_with_create_block_mask():
+    before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()}
+    rows = json.loads(run("benchmarks/schedules.py", "--quick", "--json"))
+    assert [row["mask"] for row in rows] == ["causal window, radius 256", "7×7 window", "7×7 window"]
+    for row in rows:
+        ours, peer = row["attndsl"], row["create_block_mask"]
+        assert (ours["full"], ours["partial"]) == (peer["full"], peer["partial"])
+        assert ours["digest"] == peer["digest"]
+    assert rows[0]["attndsl"]["pairs"] == sum(min(i, 256) + 1 for i in range(1024))
+    assert rows[0]["attndsl"]["full"] > 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_digits_learn():
+    """Ten digits: a model that learns nothing gets about 10 % right, and then the script fails."""
+    printed = run("examples/digits.py", "--quick")
+    found = re.search(r"^3x3 window +([0-9.]+)% +[0-9.]+ +576$", printed, re.MULTILINE)
+    assert found, printed
+    assert float(found[1]) > 40
+    assert re.search(r"^dense +[0-9.]+% +[0-9.]+ +4,096$", printed, re.MULTILINE), printed
