@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -59,7 +59,7 @@ def interleaved(
     return seconds
 
 
-def paired_ratio(slow: list[float], fast: list[float]) -> float:
+def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     """How many times longer `slow` takes: the median over rounds, each measured back to back."""
     return median(a / b for a, b in zip(slow, fast))
 

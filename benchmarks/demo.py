@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 import attndsl
+from attndsl.examples import find_spec
 from attndsl.verify import TOLERANCE, relative_error
 
 DEMO = ROOT / "demo"
@@ -78,18 +79,18 @@ class Demo:
         self.time_image()
         self.time_video()
         console.rule()
-        console.print(
-            f"{seconds_text(time.perf_counter() - start)} in all; files are in {DEMO.relative_to(ROOT)}/"
-        )
+        seconds = time.perf_counter() - start
+        console.print(f"{seconds:.0f} s in all; the files are in {DEMO.relative_to(ROOT)}/")
         for failure in self.failures:
             console.print(f"FAILED: {failure}", style="bold red")
         return 1 if self.failures else 0
 
     def compile(self) -> None:
         """One self-contained file each."""
-        headline("Compile: a spec of six lines becomes one file that needs torch only")
+        headline("Compile: a few lines become one readable file that needs torch only")
         for example in (self.image, self.video):
-            self.command("compile", example.name, "-o", f"demo/{example.name}.py", "--force")
+            console.print(find_spec(example.name).read_text(encoding="utf-8"), style="cyan", markup=False)
+            self.command("compile", example.name, "-o", f"demo/{example.name}.py")
 
     def check(self) -> None:
         """Forward and backward against the exact definition, at the size that is timed below."""
@@ -101,7 +102,7 @@ class Demo:
         headline("Show: the mask, its tiles, and the keys of one query")
         for example in (self.image, self.video):
             outputs = [part for kind in ("png", "svg") for part in ("-o", f"demo/{example.name}.{kind}")]
-            self.command("show", example.name, *example.options, *outputs, "--force")
+            self.command("show", example.name, *example.options, *outputs)
 
     def command(self, *words: str) -> None:
         """Runs an attndsl command and shows it."""
@@ -181,7 +182,8 @@ def random_inputs(example: Example) -> dict[str, Tensor]:
 
 def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Every token attends to every token: the yardstick."""
-    return scaled_dot_product_attention(*(tensor.flatten(2, -2) for tensor in (q, k, v))).view_as(q)
+    q_flat, k_flat, v_flat = (tensor.flatten(2, -2) for tensor in (q, k, v))
+    return scaled_dot_product_attention(q_flat, k_flat, v_flat).view_as(q)
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ Images = tuple[Tensor, Tensor]
 
 def dense(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Every pixel attends to every pixel."""
-    return F.scaled_dot_product_attention(*(t.flatten(2, 3) for t in (q, k, v))).view_as(q)
+    return F.scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3)).view_as(q)
 
 
 class Block(nn.Module):

@@ -261,7 +261,11 @@ class Spec:
         lines += [f"  {name} = {words.spec}" for name, words in self.bindings]
         given = "".join(f",\n    {name} = {words.spec}" for name, words in self.expressions.items())
         own = OWN_PATTERNS if self.own_patterns else ""
-        return f"{own}attention {self.name} {{\n" + "\n".join([*lines, f"  return attend(q, k, v{given})"]) + "\n}\n"
+        return (
+            f"{own}attention {self.name} {{\n"
+            + "\n".join([*lines, f"  return attend(q, k, v{given})"])
+            + "\n}\n"
+        )
 
     @property
     def program(self) -> Program:
@@ -337,7 +341,12 @@ class Spec:
         from dataclasses import replace
 
         sets = [
-            Set(s.name, s.axes, tuple(old if f else new for old, new, f in zip(s.extents, e, s.fixed)), s.fixed)
+            Set(
+                s.name,
+                s.axes,
+                tuple(old if f else new for old, new, f in zip(s.extents, e, s.fixed)),
+                s.fixed,
+            )
             for s, e in zip(self.sets, extents)
         ]
         at = {s.name: s for s in sets}
@@ -504,7 +513,11 @@ class Grammar:
             case 11:
                 step = self.number(1, min(4, extent))
                 size = self.number(1, extent // step)
-                return "dilated_window", [size, step, *([self.number(1, size)] if chance(self.draw, 50) else [])]
+                return "dilated_window", [
+                    size,
+                    step,
+                    *([self.number(1, size)] if chance(self.draw, 50) else []),
+                ]
             case 12:
                 self.own_patterns = True
                 low = self.number(-4, 3)
@@ -608,7 +621,9 @@ class Grammar:
         python = [
             "{}({})".format(
                 {"global": "anchors"}.get(name, name),
-                ", ".join([*map(str, numbers), f"i=i.{axis}", f"j=j.{axis}", f"extent={self.key.name}.{axis}"]),
+                ", ".join(
+                    [*map(str, numbers), f"i=i.{axis}", f"j=j.{axis}", f"extent={self.key.name}.{axis}"]
+                ),
             )
             for name, numbers in calls
         ]
@@ -666,7 +681,9 @@ class Grammar:
             f"(s if {self.comparison(0)} else 0.5 * s)",
             "max(s, -0.5) + 0.25 * s",
         ]
-        reals = [name for name, (kind, tokens) in self.kinds.items() if kind == "scalar" and tokens is self.key]
+        reals = [
+            name for name, (kind, tokens) in self.kinds.items() if kind == "scalar" and tokens is self.key
+        ]
         if reals and chance(self.draw, 40):
             name = self.pick(*reals)
             self.used.add(name)
@@ -707,7 +724,9 @@ def specs(draw: Any, most: int = 40, reals: bool = True, fields: bool = True) ->
         expressions |= {"bias": words.bias()} if chance(draw, 45) else {}
         expressions |= {"score": words.score()} if chance(draw, 30) else {}
         if chance(draw, 25):
-            expressions["scale"] = same(one_of(draw, "0.3", "1 / q.width", "log(2 + heads)", "q.width ** -0.25"))
+            expressions["scale"] = same(
+                one_of(draw, "0.3", "1 / q.width", "log(2 + heads)", "q.width ** -0.25")
+            )
     heads = one_of(draw, 1, 2, 3, 4)
     names = ["q", "k", "v", *(name for name in kinds if name in words.used)]
     width = draw(st.integers(3, 17))
@@ -746,6 +765,8 @@ def tiles_of(tile: tuple[int, ...], extents: tuple[int, ...]) -> Iterator[list[i
     for corner in product(*(range(0, extent, size) for extent, size in zip(extents, tile))):
         slots = product(*(range(start, start + size) for start, size in zip(corner, tile)))
         yield [
-            sum(c * stride for c, stride in zip(slot, strides)) if all(c < e for c, e in zip(slot, extents)) else -1
+            sum(c * stride for c, stride in zip(slot, strides))
+            if all(c < e for c, e in zip(slot, extents))
+            else -1
             for slot in slots
         ]

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from attndsl_codegen.kernels import fields as kernel
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attndsl.analysis.fields import Pyramid
+from attndsl_codegen.kernels import fields as kernel
 from tests.strategies import extents, thorough
 
 

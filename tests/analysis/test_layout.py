@@ -67,7 +67,12 @@ def test_ranges_of_tiles(layout, data):
     lo = [data.draw(st.integers(0, cells - 1)) for cells in layout.grid]
     hi = [data.draw(st.integers(start, cells - 1)) for start, cells in zip(lo, layout.grid)]
     numbers = [int(np.ravel_multi_index(p, layout.grid)) for p in points(np.array(lo), np.array(hi))]
-    held = [token for n, tile in enumerate(tiles_of(layout.tile, layout.extents)) if n in numbers for token in tile]
+    held = [
+        token
+        for n, tile in enumerate(tiles_of(layout.tile, layout.extents))
+        if n in numbers
+        for token in tile
+    ]
     inside = np.array([np.unravel_index(token, layout.extents) for token in held if token >= 0])
     first, last = layout.hull(np.array([lo]), np.array([hi]))
     np.testing.assert_array_equal(first[0], inside.min(0))

@@ -80,7 +80,7 @@ def check_rows(schedule: Schedule) -> None:
     for row in rows_of(schedule):
         for start, length, kind in row:
             assert length >= 1
-            assert 0 <= start
+            assert start >= 0
             assert start + length <= prod(schedule.key.grid)
             assert kind >= FULL
             assert length == 1 or kind == FULL
@@ -174,11 +174,17 @@ def test_sampled_visits_bound_the_schedule(case: tuple[Spec, Analysis]) -> None:
 
 def analysis_of(where: str, sizes: dict[str, int], query: tuple[int, ...], key: tuple[int, ...]) -> HeadClass:
     """The analysis of a mask over `x`, whose axes are the sizes."""
-    op = load_text(
-        f"attention a {{ tokens x[{', '.join(sizes)}]; input q, k, v : x; return attend(q, k, v, where = {where}) }}"
-    ).attends[0].op
+    op = (
+        load_text(
+            f"attention a {{ tokens x[{', '.join(sizes)}]; input q, k, v : x; return attend(q, k, v, where = {where}) }}"
+        )
+        .attends[0]
+        .op
+    )
     extents = tuple(sizes.values())
-    return analyse(op, {**sizes, "heads": 1}, make_layout(extents, query), make_layout(extents, key)).classes[0]
+    return analyse(op, {**sizes, "heads": 1}, make_layout(extents, query), make_layout(extents, key)).classes[
+        0
+    ]
 
 
 def test_bounds_that_multiply_still_give_exact_counts() -> None:

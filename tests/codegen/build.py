@@ -8,16 +8,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from attndsl_codegen.emit import Emitter
-from attndsl_codegen.hooks import Tiles
-from attndsl_codegen.linker import MODULES, PACKAGE
-from attndsl_codegen.names import class_name, function_name
 from torch import Tensor
 
 import attndsl
 from attndsl.exact import oracle
 from attndsl.ir.program import Program
 from attndsl.language import load_text
+from attndsl_codegen.emit import Emitter
+from attndsl_codegen.hooks import Tiles
+from attndsl_codegen.linker import MODULES, PACKAGE
+from attndsl_codegen.names import class_name, function_name
 from tests.strategies import Spec
 
 FLOOR = 0.25
@@ -80,7 +80,9 @@ def run(call: Call, inputs: dict[str, Tensor], through_lse: bool = True) -> Run:
     seen = torch.isfinite(lse)
     total = (torch.randn(out.shape, generator=generator).double() * out.double()).sum()
     if through_lse:
-        total = total + (torch.randn(lse.shape, generator=generator).double()[seen] * lse[seen].double()).sum()
+        total = (
+            total + (torch.randn(lse.shape, generator=generator).double()[seen] * lse[seen].double()).sum()
+        )
     total.backward()
     real = {n: t for n, t in leaves.items() if t.requires_grad}
     grads = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in real.items()}

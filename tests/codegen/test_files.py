@@ -62,10 +62,15 @@ def test_random_scripts_check_themselves(tmp_path, capsys):
 def test_a_wrong_kernel_fails_its_check(tmp_path, capsys):
     """The script's check can fail: a mask that lets one key too many through, a gradient that is off."""
     text = attndsl.source(load_text(SPECS["plain"]))
-    for right, wrong in ((".exp_()", ".exp_() * 1.001"), ("grad_v = per_kv_head(", "grad_v = 1.01 * per_kv_head(")):
+    for right, wrong in (
+        (".exp_()", ".exp_() * 1.001"),
+        ("grad_v = per_kv_head(", "grad_v = 1.01 * per_kv_head("),
+    ):
         assert right in text
         path = tmp_path / "wrong.py"
-        path.write_text(text.replace(right, wrong).replace("def can_fuse(", "def can_fuse(*_): return False\n\n\ndef _("))
+        path.write_text(
+            text.replace(right, wrong).replace("def can_fuse(", "def can_fuse(*_): return False\n\n\ndef _(")
+        )
         code, output = run_as_script(path, capsys)
         assert code == 1
         assert "FAILED" in output

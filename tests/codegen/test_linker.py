@@ -9,8 +9,6 @@ import sys
 
 import pytest
 import torch
-from attndsl_codegen.linker import MODULES, PACKAGE, imports_for, library, link, mentioned
-from attndsl_codegen.names import class_name, function_name, safe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ import attndsl
 from attndsl.api import import_source
 from attndsl.examples import example_files
 from attndsl.language import load_text
+from attndsl_codegen.linker import MODULES, PACKAGE, imports_for, library, link, mentioned
+from attndsl_codegen.names import class_name, function_name, safe
 from tests.codegen.build import check, run, run_exact
 from tests.strategies import specs, thorough
 
@@ -104,7 +104,9 @@ def test_mentioned():
 def free_names(text):
     """Names that no statement of the file binds and Python does not know."""
     tree = ast.parse(text)
-    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
@@ -119,7 +121,17 @@ def free_names(text):
 
 def lint(folder):
     """What pyflakes' rules, as ruff has them, say about the files of a folder."""
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,E9", "--output-format", "concise"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "F,E9",
+        "--output-format",
+        "concise",
+    ]
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
@@ -202,19 +214,25 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_attentions(name):
-    generated = works(f"attention {name} {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }}")
+    generated = works(
+        f"attention {name} {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }}"
+    )
     module, function = generated.__all__
     assert module != function
     assert function == function.lower()
 
 
-@pytest.mark.parametrize("name", ["lambda_", "class", "None", "_", "_a", "a__b", "Swin", "HunyuanGNA", "any", "Any_"])
+@pytest.mark.parametrize(
+    "name", ["lambda_", "class", "None", "_", "_a", "a__b", "Swin", "HunyuanGNA", "any", "Any_"]
+)
 def test_awkward_attentions(name):
     works(f"attention {name} {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }}")
 
 
 UNFIXED = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="the oracle has parameters of these names"))
+    pytest.param(
+        name, marks=pytest.mark.xfail(strict=True, reason="the oracle has parameters of these names")
+    )
     for name in ("self", "rows")
 ]
 INPUTS = (
@@ -225,8 +243,12 @@ INPUTS = (
 
 @pytest.mark.parametrize("name", [*INPUTS, *UNFIXED])
 def test_inputs(name):
-    works(f"attention a {{ tokens x[n]; input {name}, k, v : x; return attend({name}, k, v, where = causal) }}")
-    works(f"attention a {{ tokens x[n]; input q, k, {name} : x; return attend(q, k, {name}, where = causal) }}")
+    works(
+        f"attention a {{ tokens x[n]; input {name}, k, v : x; return attend({name}, k, v, where = causal) }}"
+    )
+    works(
+        f"attention a {{ tokens x[n]; input q, k, {name} : x; return attend(q, k, {name}, where = causal) }}"
+    )
 
 
 FIELDS = (
@@ -274,8 +296,12 @@ TOKENS = "list at lambda torch batch dtype X ARGUMENTS SPEC x_ TOKENS_X class".s
 
 @pytest.mark.parametrize("name", TOKENS)
 def test_token_sets(name):
-    works(f"attention a {{ tokens {name}[n]; input q, k, v : {name}; return attend(q, k, v, where = causal) }}")
-    works(f"attention a {{ tokens x[n]; tokens {name}[m]; input q : x; input k, v : {name}; return attend(q, k, v) }}")
+    works(
+        f"attention a {{ tokens {name}[n]; input q, k, v : {name}; return attend(q, k, v, where = causal) }}"
+    )
+    works(
+        f"attention a {{ tokens x[n]; tokens {name}[m]; input q : x; input k, v : {name}; return attend(q, k, v) }}"
+    )
 
 
 VALUES = "out at attend list torch z_lse results grid OutAttend Tensor lambda q_lse k".split()
@@ -332,10 +358,10 @@ def test_spec_text_survives():
     """Quotes, backslashes and the like in comments come back as they were."""
     text = 'attention a { # """ \\" \\n {x} \'\'\' % é\n tokens x[n]; input q, k, v : x; return attend(q, k, v) }\n'
     generated = works(text)
-    assert generated.SPEC == text
+    assert text == generated.SPEC
     import hashlib
 
-    assert generated.SPEC_SHA256 == hashlib.sha256(text.encode()).hexdigest()
+    assert hashlib.sha256(text.encode()).hexdigest() == generated.SPEC_SHA256
 
 
 def test_parameters_are_shown():

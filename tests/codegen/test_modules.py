@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from attndsl_codegen.hooks import Tiles
 from hypothesis import given, note
 from hypothesis import strategies as st
 
 import attndsl
 from attndsl.language import load_text
+from attndsl_codegen.hooks import Tiles
 from tests.codegen.build import check, module_of, quick, run, run_exact, tensors
 from tests.strategies import Spec, specs, thorough, tile_shapes
 
@@ -37,7 +37,9 @@ def call(module):
     return lambda leaves: module(*leaves.values(), return_lse=True)
 
 
-def agrees(spec: Spec, tiles: Tiles, dtype: torch.dtype, scale: float = 1.0, tolerance: float | None = None) -> None:
+def agrees(
+    spec: Spec, tiles: Tiles, dtype: torch.dtype, scale: float = 1.0, tolerance: float | None = None
+) -> None:
     inputs = tensors(spec, dtype)
     inputs["q"] = inputs["q"] * scale
     module = quick(spec.program, {"out": tiles}).Module()
@@ -264,7 +266,9 @@ def test_any_batch_and_heads(batch, heads):
 
 
 def test_one_token():
-    program = load_text("attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }")
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
+    )
     inputs = inputs_of(program, n=1)
     check(run(call(attndsl.compile(program)()), inputs), run_exact(program, inputs), 1e-5)
 
@@ -340,7 +344,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "error", "message"), WRONG, ids=[str(at) for at in range(len(WRONG))])
+@pytest.mark.parametrize(
+    ("name", "change", "error", "message"), WRONG, ids=[str(at) for at in range(len(WRONG))]
+)
 def test_errors_name_the_argument(name, change, error, message):
     program = load_text(SPECS["labels"])
     module = quick(program, {"out": Tiles((2, 2), (2, 2))}).Module()
@@ -360,7 +366,9 @@ def test_no_tokens(name, axis):
 
 
 def test_tokens_of_a_derived_set():
-    text = "attention a { tokens x[n]; tokens c[n // 4]; input q : x; input k, v : c; return attend(q, k, v) }"
+    text = (
+        "attention a { tokens x[n]; tokens c[n // 4]; input q : x; input k, v : c; return attend(q, k, v) }"
+    )
     module = module_of(text)
     q, c = torch.randn(1, 2, 16, 8), torch.randn(1, 2, 4, 8)
     assert module(q, c, c).shape == q.shape
@@ -406,8 +414,11 @@ def test_lookups_on_another_set_stay_inside():
         " return attend(q, k, v, where = lab[i // 2] == lab[j // 2]) }"
     )
     q, lab = torch.randn(1, 2, 8, 3), torch.tensor([[0, 1, 0, 1]])
-    found, exact = module(q, q, q, lab), torch.nn.functional.scaled_dot_product_attention(
-        q, q, q, attn_mask=lab[0, torch.arange(8) // 2][:, None] == lab[0, torch.arange(8) // 2]
+    found, exact = (
+        module(q, q, q, lab),
+        torch.nn.functional.scaled_dot_product_attention(
+            q, q, q, attn_mask=lab[0, torch.arange(8) // 2][:, None] == lab[0, torch.arange(8) // 2]
+        ),
     )
     torch.testing.assert_close(found, exact)
     with pytest.raises(ValueError, match=r"lab: requires coordinates of lab inside axis m"):
@@ -437,7 +448,10 @@ def test_scores_that_ignore_the_product():
         ~torch.ones(23, 23, dtype=torch.bool).tril(), -torch.inf
     )  # fmt: skip
     torch.testing.assert_close(
-        found.out.double(), weight.softmax(-1) @ inputs["v"].double().repeat_interleave(2, 1), rtol=0, atol=1e-6
+        found.out.double(),
+        weight.softmax(-1) @ inputs["v"].double().repeat_interleave(2, 1),
+        rtol=0,
+        atol=1e-6,
     )
     assert not found.grads["q"].any()
     assert not found.grads["k"].any()
@@ -455,7 +469,9 @@ def test_scores_of_plain_numbers(score):
     torch.testing.assert_close(found.out.double(), exact, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("where", ["i >= 0", "b_[0] == 1", "b_[n - 1] != b_[head]", "heads == 4", "n > 2 and head < 3"])
+@pytest.mark.parametrize(
+    "where", ["i >= 0", "b_[0] == 1", "b_[n - 1] != b_[head]", "heads == 4", "n > 2 and head < 3"]
+)
 def test_masks_without_coordinates(where):
     """Conditions that are the same for many pairs, or for all of them."""
     program = load_text(

@@ -6,9 +6,6 @@ import operator
 import numpy as np
 import pytest
 import torch
-from attndsl_codegen.kernels import numbers
-from attndsl_codegen.printers.body import Body, signature
-from attndsl_codegen.printers.python import ArrayPrinter, NumpyPrinter, TorchPrinter, identifier
 from hypothesis import given, note
 from hypothesis import strategies as st
 
@@ -17,6 +14,9 @@ from attndsl.ir.namespaces import EXACT
 from attndsl.ir.rewrite import simplify
 from attndsl.ir.text import show
 from attndsl.ir.walk import evaluate, postorder
+from attndsl_codegen.kernels import numbers
+from attndsl_codegen.printers.body import Body, signature
+from attndsl_codegen.printers.python import ArrayPrinter, NumpyPrinter, TorchPrinter, identifier
 from tests.ir.strategies import NAMES, booleans, expressions, i, integers, j, n
 from tests.strategies import thorough
 
@@ -46,7 +46,11 @@ def known(printer, size):
     import math
 
     if isinstance(printer, TorchPrinter):
-        helpers = {"torch": torch, "is_power_of_two": numbers.is_power_of_two, "at": {"real dtype": torch.float64}}
+        helpers = {
+            "torch": torch,
+            "is_power_of_two": numbers.is_power_of_two,
+            "at": {"real dtype": torch.float64},
+        }
         helpers["power_of_two_above"] = numbers.power_of_two_above
         arrays = dict(zip("ij", torch.from_numpy(GRID)))
     else:
@@ -57,9 +61,7 @@ def known(printer, size):
 
 def expected(expr, size):
     """The exact value at every point."""
-    values = [
-        evaluate(expr, {"i": int(a), "j": int(b), "n": size}, EXACT, LOADS) for a, b in GRID.T
-    ]
+    values = [evaluate(expr, {"i": int(a), "j": int(b), "n": size}, EXACT, LOADS) for a, b in GRID.T]
     return np.array(values)
 
 
@@ -180,7 +182,14 @@ def test_bodies(printer):
         writer = printer({"i", "j"})
         nodes = [node for node in postorder(results) if isinstance(node, Apply | Load)]
         labels = {}
-        for name in ("near", "near", "offset", "n", "j", "lead"):  # names clash with one another and with ours
+        for name in (
+            "near",
+            "near",
+            "offset",
+            "n",
+            "j",
+            "lead",
+        ):  # names clash with one another and with ours
             if nodes and data.draw(st.booleans()):
                 labels[data.draw(st.sampled_from(nodes))] = name
         taken = {"i", "j", "n", "at", "lab"}
@@ -271,7 +280,14 @@ def test_readable_torch(expr, text):
 
 @pytest.mark.parametrize(
     ("name", "spelt"),
-    [("i.h", "i_h"), ("q.width", "q_width"), ("lambda", "lambda_"), ("at", "at_"), ("torch", "torch_"), ("x.in", "x_in")],
+    [
+        ("i.h", "i_h"),
+        ("q.width", "q_width"),
+        ("lambda", "lambda_"),
+        ("at", "at_"),
+        ("torch", "torch_"),
+        ("x.in", "x_in"),
+    ],
 )
 def test_identifiers(name, spelt):
     assert identifier(name) == spelt
