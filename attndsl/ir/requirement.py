@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from attndsl.ir.index import TRUE, Const, Expr
+from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.namespaces import EXACT, Arrays
 from attndsl.ir.problem import Problem, Span
 from attndsl.ir.rewrite import Ranges
@@ -40,9 +40,11 @@ class Side:
     tokens: str = ""
 
     def words(self, value: Any) -> str:
-        """E.g. `size 24`, `axis w (16 tokens)`, `3`."""
+        """E.g. `size 24`, `axis w (16 tokens)`, `3`; no value where it differs from token to token."""
         if self.axis:
             return f"axis {self.axis} ({value} token{'' if value == 1 else 's'})"
+        if value == "?":
+            return self.name.removesuffix(" =")
         return f"{self.name} {value}" if self.name else str(value)
 
 
@@ -109,16 +111,27 @@ _FAILED = {
 
 
 def _remedy(left: Side, operator: str, right: Side, a: Any, b: Any) -> str:
-    if a == "?" or b == "?" or not left.name:
+    if a == "?" or b == "?" or not left.name.isidentifier():
         return "choose parameters or extents that satisfy it"
     bound = {
         "<": f"below {b}", "<=": f"up to {b}", ">": f"above {b}", ">=": f"of at least {b}",
         "==": f"of {b}", "!=": f"other than {b}",
     }[operator]  # fmt: skip
-    remedy = f"use a {left.name.split('.')[-1]} {bound}"
+    remedy = f"use a {left.name} {bound}"
     if right.axis and operator in ("<", "<="):
-        remedy += f", or a larger {right.tokens} with --shape"
+        remedy += _longer(right, a + (operator == "<"))
     return remedy
+
+
+def _longer(axis: Side, least: int) -> str:
+    """How to get an axis of that length, if it is not fixed in the spec."""
+    match axis.expr:
+        case Var(symbol):
+            return f", or a longer axis with --shape {symbol}={least}"
+        case Const():
+            return f", or more tokens along axis {axis.axis}"
+        case _:
+            return f", or a larger {axis.tokens} with --shape"
 
 
 def _value(expr: Expr, sizes: Mapping[str, int]) -> Any:

@@ -113,6 +113,8 @@ class SizeSearch:
 
     limit: ClassVar[int] = 4096
     """Combinations tried."""
+    pairwise: ClassVar[int] = 100
+    """Extents stay below this where a requirement speaks of a query and a key: every pair is looked at."""
 
     def __init__(self, program: Program, heads: int = 1) -> None:
         self._program = program
@@ -132,8 +134,10 @@ class SizeSearch:
 
     def _candidates(self, symbol: str, target: int) -> list[int]:
         """Extents for one symbol that satisfy what is required of it alone, nearest first."""
-        every = sorted(range(1, max(4 * target, 160)), key=lambda value: (abs(value - target), value))
         alone = [r for r in self._program.requirements if _names(r) == {symbol}]
+        every_pair = any(len(r.coordinates) > 1 for r in alone)
+        most = self.pairwise if every_pair else max(4 * target, 160)
+        every = sorted(range(1, most), key=lambda value: (abs(value - target), value))
         fitting = (
             value for value in every if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
         )
