@@ -661,7 +661,7 @@ class Grammar:
                 f"{name}[{here}]",
                 f"{name}[{here}] - {name}[{there}]",
                 f"tanh({name}[{here}] * {name}[{there}])",
-                f"0.5 * {name}[{here}] * ({a} - {b})",
+                f"0.1 * {name}[{here}] * ({a} - {b})",
                 f"({name}[{here}] if {self.comparison(0)} else 0.1)",
             ]
         elif ints and chance(self.draw, 30):

@@ -15,7 +15,7 @@ from tests.strategies import specs, thorough
 
 SPECS = {
     "plain": "attention plain { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal and sliding(7)) }",
-    "grid": "attention grid { tokens x[h, w]; input q, k, v : x; return attend(q, k, v, where = h: window(5) and w: window(4, 2)) }",
+    "image": "attention image { tokens x[h, w]; input q, k, v : x; return attend(q, k, v, where = h: window(5) and w: window(4, 2)) }",
     "fixed": "attention fixed { tokens x[t = 3, h = 4, w = 5]; input q, k, v : x; return attend(q, k, v, where = t: causal) }",
     "fields": "attention fields { tokens x[n]; input lab : x int; input flag : x bool; input b : x scalar; input q, k, v : x\n return attend(q, k, v, where = document(lab) or flag[j], bias = b[i] - b[j], score = 5 * tanh(s / 5)) }",
     "two": "attention two { tokens x[n]; tokens y[m]; input q : x; input k, v : y; return attend(q, k, v), attend(q, k, v, where = j < 3) }",
@@ -60,17 +60,18 @@ def test_random_scripts_check_themselves(tmp_path, capsys):
 
 
 def test_a_wrong_kernel_fails_its_check(tmp_path, capsys):
-    """The script's check can fail: a mask that lets one key too many through, a gradient that is off."""
-    text = attndsl.source(load_text(SPECS["plain"]))
-    for right, wrong in (
-        (".exp_()", ".exp_() * 1.001"),
-        ("grad_v = per_kv_head(", "grad_v = 1.01 * per_kv_head("),
-    ):
-        assert right in text
+    """The script's check can fail: a wrong weight, a gradient that is off, one that is not a number."""
+    text = attndsl.source(load_text(SPECS["fields"]))
+    changes = {
+        "weight = s.sub_(top).exp_()": "weight = s.sub_(top).exp_() + 1e-4",
+        "grad_v = per_kv_head(": "grad_v = 1.01 * per_kv_head(",
+        "grad_k = per_kv_head(": "grad_k = torch.nan * per_kv_head(",
+        "s = s.masked_fill_(~visible, -torch.inf)": "pass",
+    }
+    for right, wrong in changes.items():
+        assert text.count(right) == 1
         path = tmp_path / "wrong.py"
-        path.write_text(
-            text.replace(right, wrong).replace("def can_fuse(", "def can_fuse(*_): return False\n\n\ndef _(")
-        )
+        path.write_text(text.replace(right, wrong))
         code, output = run_as_script(path, capsys)
         assert code == 1
         assert "FAILED" in output
@@ -87,11 +88,11 @@ except ImportError:
 else:
     raise SystemExit("attndsl is there")
 sys.path.insert(0, sys.argv[1])
-import torch, grid, fields
+import torch, image, fields
 for h, w in ((5, 6), (9, 13), (40, 31)):
     q, k, v = (torch.randn(1, 2, h, w, 8) for _ in range(3))
-    print(grid.Grid()(q, k, v).shape)
-assert len(grid.PLANS) == 3
+    print(image.Image()(q, k, v).shape)
+assert len(image.PLANS) == 3
 q, k, v = (torch.randn(2, 2, 50, 8, requires_grad=True) for _ in range(3))
 lab, flag, b = torch.randint(0, 3, (2, 50)), torch.rand(2, 50) > 0.8, torch.randn(2, 2, 50, requires_grad=True)
 fields.fields(lab, flag, b, q, k, v).sum().backward()
@@ -107,7 +108,7 @@ def isolated(folder):
 
 
 def test_files_need_no_attndsl(tmp_path):
-    for name in ("grid", "fields"):
+    for name in ("image", "fields"):
         (tmp_path / f"{name}.py").write_text(attndsl.source(load_text(SPECS[name])))
     away = tmp_path / "away"
     away.mkdir()

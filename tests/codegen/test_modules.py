@@ -421,7 +421,7 @@ def test_lookups_on_another_set_stay_inside():
         ),
     )
     torch.testing.assert_close(found, exact)
-    with pytest.raises(ValueError, match=r"lab: requires coordinates of lab inside axis m"):
+    with pytest.raises(ValueError, match="^lab: requires "):
         module(q, q, q, lab[:, :3])
 
 
