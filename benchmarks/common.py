@@ -65,5 +65,7 @@ def paired_ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 
 def seconds_text(seconds: float) -> str:
-    """A time with three digits, e.g. `4.1 ms` or `2.30 s`."""
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    """A time with three digits, e.g. `4.10 ms` or `23.0 s`."""
+    value, unit = (seconds * 1e3, "ms") if seconds < 1 else (seconds, "s")
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f} {unit}"
