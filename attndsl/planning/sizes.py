@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
 from attndsl.ir.index import ArithmeticProblem, Const, Var
+from attndsl.ir.namespaces import EXACT
 from attndsl.ir.problem import Problem
 from attndsl.ir.program import Program
-from attndsl.ir.tokens import MAX_EXTENT, BadExtent
-from attndsl.ir.walk import variables
+from attndsl.ir.tokens import MAX_EXTENT, BadExtent, TokenSet
+from attndsl.ir.walk import evaluate, variables
 from attndsl.planning.problems import BadShape
 
 Sizes = dict[str, int]
@@ -25,19 +26,28 @@ def read_shape(program: Program, given: Sequence[str]) -> Sizes:
         AttnError: the text is malformed, or does not fit the token sets.
     """
     sizes: Sizes = {}
+    derived: list[tuple[str, TokenSet, tuple[int, ...]]] = []
     for text in (part for option in given for part in option.split(",")):
         name, equals, values = text.partition("=")
         name = name.strip()
         if not equals or not re.fullmatch(r"\s*[0-9]{1,13}(\s*x\s*[0-9]{1,13})*\s*", values):
             raise fail(BadShape(text, "it is not of the form name=extent", "write n=4096 or x=30x48x80"))
         extents = [int(value) for value in values.split("x")]
+        derived += [(text, tokens, tuple(extents)) for tokens in program.token_sets if tokens.name == name]
         for symbol, extent in _assigned(program, text, name, extents):
             if not 1 <= extent <= MAX_EXTENT:
                 raise fail(BadExtent("the shape", symbol, str(extent)))
-            sizes[symbol] = extent
+            if sizes.setdefault(symbol, extent) != extent:
+                raise fail(BadShape(text, f"{symbol} is {sizes[symbol]} already", "give each extent once"))
     missing = [symbol for symbol in program.symbols if symbol not in sizes]
     if missing:
         raise fail(BadShape(",".join(given), f"no extent for {', '.join(missing)}", _example(program)))
+    for text, tokens, stated in derived:
+        if tokens.extents(sizes) != stated:
+            actual = "x".join(map(str, tokens.extents(sizes)))
+            raise fail(
+                BadShape(text, f"{tokens} has {actual} tokens then", "leave out what follows from the rest")
+            )
     return sizes
 
 
@@ -55,7 +65,9 @@ def _assigned(program: Program, text: str, name: str, extents: list[int]) -> Ite
                         reason = f"axis {axis.name} has {fixed} tokens in the spec"
                         raise fail(BadShape(text, reason, f"change `{axis.name} = {fixed}` in the spec"))
             return
-    if name in program.symbols and len(extents) == 1:
+    if name in program.symbols:
+        if len(extents) > 1:
+            raise fail(BadShape(text, f"{name} is one extent", f"write {name}={extents[0]}"))
         yield name, extents[0]
         return
     known = [*(tokens.name for tokens in program.token_sets), *program.symbols]
@@ -63,10 +75,16 @@ def _assigned(program: Program, text: str, name: str, extents: list[int]) -> Ite
 
 
 def _example(program: Program) -> str:
-    sets = [tokens for tokens in program.token_sets if tokens.symbols]
-    if not sets:
+    parts: list[str] = []
+    for tokens in program.token_sets:
+        extents = [axis.extent for axis in tokens.axes]
+        if tokens.symbols and all(isinstance(extent, Var | Const) for extent in extents):
+            shown = (
+                "64" if isinstance(extent, Var) else str(evaluate(extent, {}, EXACT)) for extent in extents
+            )
+            parts.append(f"{tokens.name}={'x'.join(shown)}")
+    if not parts:
         return "all extents are fixed in the spec"
-    parts = [f"{tokens.name}={'x'.join('64' for _ in tokens.axes)}" for tokens in sets]
     return f"write e.g. --shape {' --shape '.join(parts)}"
 
 
