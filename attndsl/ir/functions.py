@@ -156,8 +156,24 @@ _TABLE = (
     Function("log", 1, lambda ns, a: ns.unary("log", a), on=("real",)),
     Function("sqrt", 1, lambda ns, a: ns.unary("sqrt", a), on=("real",)),
     Function("tanh", 1, lambda ns, a: ns.unary("tanh", a), on=("real",)),
+    Function("sigmoid", 1, lambda ns, a: 1.0 / (1.0 + ns.unary("exp", -a)), on=("real",)),
+    Function("relu", 1, lambda ns, a: ns.maximum(a, 0.0), on=("real",)),
+    Function("elu", 1, lambda ns, a: ns.where(a > 0, a, ns.unary("expm1", ns.minimum(a, 0.0))), on=("real",)),
+    Function("silu", 1, lambda ns, a: a / (1.0 + ns.unary("exp", -a)), _unknown, on=("real",)),
+    Function(
+        "softplus",
+        1,
+        lambda ns, a: ns.maximum(a, 0.0) + ns.unary("log1p", ns.unary("exp", -ns.absolute(a))),
+        on=("real",),
+    ),
+    Function("gelu", 1, lambda ns, a: 0.5 * a * (1.0 + ns.unary("erf", a * 0.5**0.5)), _unknown, on=("real",)),
+    Function("sin", 1, lambda ns, a: ns.unary("sin", a), _unknown, on=("real",)),
+    Function("cos", 1, lambda ns, a: ns.unary("cos", a), _unknown, on=("real",)),
 )
 
 FUNCTIONS: dict[str, Function] = {function.name: function for function in _TABLE}
-USER_FUNCTIONS = ("min", "max", "abs", "ispow2", "exp", "log", "sqrt", "tanh")
+USER_FUNCTIONS = (
+    "min", "max", "abs", "ispow2", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "elu", "silu", "softplus",
+    "gelu", "sin", "cos",
+)  # fmt: skip
 """Functions that a spec calls by name; `clamp` is spelled with min and max, the rest are operators."""

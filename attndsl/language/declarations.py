@@ -8,10 +8,11 @@ from typing import Any
 
 from attndsl.diagnostics import AttnError, Note, fail
 from attndsl.ir.index import Const, Expr, Var
-from attndsl.ir.ops import Input
+from attndsl.ir.ops import Input, Learn
 from attndsl.ir.program import Value as ProgramValue
-from attndsl.ir.tokens import MAX_EXTENT, Axis, BadExtent, TokenSet
-from attndsl.ir.types import FeatureType, Heads
+from attndsl.ir.requirement import Requirement, Side
+from attndsl.ir.tokens import MAX_EXTENT, SINGLE, Axis, BadExtent, TokenSet
+from attndsl.ir.types import FeatureType
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.evaluator import each
@@ -23,10 +24,16 @@ from attndsl.language.workspace import Workspace
 
 MODIFIERS: Mapping[str, Mapping[str, Any]] = {
     "scalar": {"width": None},
-    "int": {"kind": "int", "width": None, "heads": Heads.NONE},
-    "bool": {"kind": "bool", "width": None, "heads": Heads.NONE},
+    "int": {"kind": "int", "width": None, "heads": None},
+    "bool": {"kind": "bool", "width": None, "heads": None},
+    "flat": {"heads": None},
 }
 """What each modifier of an input changes about its type."""
+LEARNED: Mapping[str, Mapping[str, Any]] = {
+    "scalar": {"width": None},
+    "shared": {"heads": None},
+}
+"""What each modifier of a learned tensor changes: tables are per head unless `shared`."""
 
 
 def declare_tokens(work: Workspace, statement: syntax.Tokens) -> None:
@@ -50,6 +57,10 @@ def _axis(work: Workspace, axis: syntax.Axis, position: int, tokens: str) -> Axi
                 raise fail(p.Reserved(name.name, RESERVED[name.name]), name.span)
             work.axes.setdefault(name.name, tokens)
             return Axis(name.name, _extent(work, extent, name.name, tokens))
+        case syntax.Axis(
+            value=syntax.Comparison(operands=(syntax.Name() as name, bound), operators=("<=",)), extent=None
+        ):
+            return Axis(name.name, _symbol(work, name, tokens), _bound(work, bound, name, tokens))
         case syntax.Axis(value=syntax.Comparison(operands=(syntax.Name(name=name), _), operators=("==",))):
             remedy = f"`==` compares; write: {name} = ..."
         case syntax.Axis(extent=None) if not isinstance(axis.value, syntax.Comparison):
@@ -81,33 +92,89 @@ def _extent(work: Workspace, node: syntax.Expression, axis: str, tokens: str) ->
     return extent
 
 
+def _bound(work: Workspace, node: syntax.Expression, axis: syntax.Name, tokens: str) -> int:
+    """`n <= 4096`: the largest extent, which is required of every call."""
+    match work.expressions.integer(node, work.frame, "a bound"):
+        case Const(int() as bound) if 1 <= bound <= MAX_EXTENT:
+            symbol, span = Var(axis.name), axis.span.to(node.span)
+            side, other = Side(symbol, axis=axis.name, tokens=tokens), Side(Const(bound))
+            text = work.module.excerpt(span)
+            needed = Requirement(symbol <= bound, text, "tokens", span, span, side, "<=", other)
+            work.expressions.demand(needed, work.frame)
+            return bound
+    remedy = "a bound is an integer from 1 to 2**40, e.g. n <= 4096"
+    raise fail(p.WrongValue("`tokens`", "a constant bound", "another expression", remedy), node.span)
+
+
 def declare_input(work: Workspace, statement: syntax.Input) -> None:
     """`input q, k, v : x`, `input label : x int`."""
     tokens = _token_set(work, statement.tokens)
-    changes = _modifiers(statement)
+    changes = _modifiers(statement.modifiers, MODIFIERS)
 
     def declare(name: syntax.Name) -> None:
-        type_ = replace(FeatureType(tokens, width=name.name), **changes)
+        type_ = replace(FeatureType(tokens, width=Var(f"{name.name}.width")), **changes)
         bind_local(work.frame, name, Binding(Feature(name.name, type_), name.span))
-        work.values.append(ProgramValue(name.name, Input(name.name, type_), name.span))
-        if type_.width:
+        work.values.append(ProgramValue(name.name, Input(type_), name.span))
+        if type_.width is not None:
             work.expressions.knowledge.add_width(name.name)
+            work.widths.append(type_.width)
 
     each(declare, statement.names)
 
 
-def _modifiers(statement: syntax.Input) -> dict[str, Any]:
+def declare_learned(work: Workspace, statement: syntax.Learn) -> None:
+    """`learn table : [13, 13] scalar`, `learn rk, rv : r`."""
+    changes = _modifiers(statement.modifiers, LEARNED)
+    if "width" not in changes and not work.widths:
+        remedy = "declare the inputs first, or add `scalar`"
+        raise fail(p.BadModifier("no input has a width that this could share", remedy), statement.span)
+    width = work.widths[0] if work.widths else None
+
+    def declare(name: syntax.Name) -> None:
+        tokens = _learned_tokens(work, statement.tokens, name.name)
+        type_ = replace(FeatureType(tokens, batch=False, width=width), **changes)
+        bind_local(work.frame, name, Binding(Feature(name.name, type_), name.span))
+        work.values.append(ProgramValue(name.name, Learn(type_), name.span))
+
+    each(declare, statement.names)
+
+
+def _learned_tokens(work: Workspace, node: syntax.Name | syntax.Tuple, name: str) -> TokenSet:
+    """A set by name, or one of its own; extents must be known when the module is made."""
+    match node:
+        case syntax.Tuple(items=()):
+            return SINGLE
+        case syntax.Tuple(items=items):
+            axes = [Axis(str(at), _extent(work, item, str(at), name)) for at, item in enumerate(items)]
+            tokens = TokenSet(name, tuple(axes))
+        case _:
+            tokens = _token_set(work, node)
+    for axis in tokens.axes:
+        if axis.largest is None:
+            symbol = axis.name if isinstance(axis.extent, Var) else "n"
+            problem = p.UnboundedParameter(name, tokens.name, axis.name, f"{symbol} <= 4096")
+            raise fail(problem, node.span)
+    return tokens
+
+
+def _modifiers(modifiers: tuple[syntax.Name, ...], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
-    for at, modifier in enumerate(statement.modifiers):
+    for at, modifier in enumerate(modifiers):
         name = modifier.name
-        if name not in MODIFIERS:
-            problem = p.BadModifier(f"unknown modifier `{name}`", suggest(name, MODIFIERS))
+        if name not in known:
+            problem = p.BadModifier(f"unknown modifier `{name}`", suggest(name, known))
             raise fail(problem, modifier.span)
-        if at > 0:
-            what = f"`{name}` does not go together with `{statement.modifiers[0].name}`"
+        clash = next((other.name for other in modifiers[:at] if not _compatible(name, other.name)), None)
+        if clash is not None:
+            what = f"`{name}` does not go together with `{clash}`"
             raise fail(p.BadModifier(what, "keep one of them"), modifier.span)
-        changes |= MODIFIERS[name]
+        changes |= known[name]
     return changes
+
+
+def _compatible(a: str, b: str) -> bool:
+    """Scalars may also be shared or flat; everything else stands alone."""
+    return a != b and "scalar" in (a, b) and bool({"shared", "flat"} & {a, b})
 
 
 def _token_set(work: Workspace, name: syntax.Name) -> TokenSet:

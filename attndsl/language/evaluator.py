@@ -60,6 +60,10 @@ class Evaluator(Protocol):
         """Remembers the spec's name for a value; raises if it is too large."""
         ...
 
+    def lse_of(self, partial: Feature, span: Span) -> Feature:
+        """The log-sum-exp of a partial, as a value of the program."""
+        ...
+
 
 def each(check: Callable[[_From], _To], items: Iterable[_From]) -> list[_To]:
     """Checks every item, so that errors in one do not hide errors in the next."""
@@ -82,6 +86,8 @@ def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, e
     match value:
         case Expr():
             return allow_kind(value, node.span, frame)
+        case Feature() if frame.pair is None:
+            return value.whole
         case Position(tokens=tokens) if len(tokens.axes) == 1:
             return value.coordinates[0]
         case Extent(tokens=tokens) if len(tokens.axes) == 1:

@@ -6,6 +6,7 @@ from attndsl.diagnostics import AttnError, fail
 from attndsl.ir.index import Const, Expr, Load, Var
 from attndsl.ir.text import show
 from attndsl.ir.tokens import TokenSet
+from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields, substitute, variables
 from attndsl.language import problems as p
 from attndsl.language import syntax
@@ -14,11 +15,11 @@ from attndsl.language.evaluator import Evaluator, as_number, each
 from attndsl.language.kinds import allow_kind, expect_integer
 from attndsl.language.requirements import InsideField, coordinate_extents
 from attndsl.language.scope import Frame, Value, describe
-from attndsl.language.values import Extent, Feature, Position
+from attndsl.language.values import Extent, Feature, Fields, Position
 from attndsl.language.vocabulary import suggest
 
 
-def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Expr:
+def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Value:
     """`i.h`, `x.w`, `extent.h`, `q.width`."""
     value = ev.value(node.value, frame)
     match value:
@@ -31,12 +32,21 @@ def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Expr:
             if axis := tokens.axis(node.name):
                 return axis.extent
             raise _no_axis(tokens, node)
-        case Feature(type=type_) if node.name == "width" and type_.width:
-            return Var(f"{type_.width}.width")
+        case Feature(type=FeatureType(width=Expr() as width)) if node.name == "width":
+            return width
+        case Feature(type=FeatureType(partial=True)) if node.name == "lse":
+            return ev.lse_of(value, node.span)
+        case Fields(members=members) if node.name in members:
+            return members[node.name]
+        case Fields(members=members):
+            remedy = suggest(node.name, members)
+            raise fail(p.NoSuchPart(value.name, node.name, remedy), node.span)
+        case Feature() if node.name == "lse":
+            remedy = "only results of softmax attends have one, before any arithmetic"
         case Var(name) if name.startswith(("i.", "j.")):
             remedy = f"an axis is chosen already: `{_name_of(node.value)}` is {name} here"
         case Feature():
-            remedy = "a tensor has nothing but .width, a field nothing at all"
+            remedy = "a tensor has .width and, if attend gave it, .lse; a field has nothing"
         case _:
             remedy = "coordinates are i.axis, extents set.axis, widths q.width"
     problem = p.WrongValue(f"`.{node.name}`", "a position or token set", describe(value), remedy)
@@ -50,6 +60,20 @@ def _no_axis(tokens: TokenSet, node: syntax.Attribute) -> AttnError:
 
 def _name_of(node: syntax.Expression) -> str:
     return node.name if isinstance(node, syntax.Name) else "this"
+
+
+def covered(ev: Evaluator, name: str, node: syntax.Call, frame: Frame) -> Value:
+    """`first(j)`, `last(j)`: where the tokens that a pooled token covers begin and end."""
+    if len(node.arguments) != 1 or node.arguments[0].name is not None:
+        raise fail(p.MissingArgument(f"`{name}`", "a token", f"write {name}(i) or {name}(j)"), node.span)
+    argument = node.arguments[0].value
+    value = ev.value(argument, frame)
+    found = value.tokens.covered(value.coordinates, name == "last") if isinstance(value, Position) else None
+    if found is None:
+        remedy = "use it on i or j of a set that `pool` made, or write the coordinate, e.g. j * 4 + 3"
+        problem = p.WrongValue(f"`{name}`", "a token of a pooled set", describe(value), remedy)
+        raise fail(problem, argument.span)
+    return found[0] if len(found) == 1 else found
 
 
 def index(ev: Evaluator, node: syntax.Index, frame: Frame) -> Value:
@@ -87,7 +111,8 @@ def _item(ev: Evaluator, items: tuple[Value, ...], node: syntax.Index, frame: Fr
 def _load(ev: Evaluator, field: Feature, node: syntax.Index, frame: Frame) -> Expr:
     tokens = field.type.tokens
     assert tokens is not None
-    parts = each(lambda coord: _coordinates(ev, coord, field.name, tokens, frame), node.coords)
+    own_shape = len(node.coords) > 1 or tokens.name == field.name
+    parts = each(lambda coord: _coordinates(ev, coord, field, own_shape, frame), node.coords)
     coords = [expr for part in parts for expr in part]
     if len(coords) != len(tokens.axes):
         count = len(tokens.axes)
@@ -102,13 +127,19 @@ def _load(ev: Evaluator, field: Feature, node: syntax.Index, frame: Frame) -> Ex
 
 
 def _coordinates(
-    ev: Evaluator, node: syntax.Expression, field: str, tokens: TokenSet, frame: Frame
+    ev: Evaluator, node: syntax.Expression, field: Feature, numbers: bool, frame: Frame
 ) -> tuple[Expr, ...]:
-    """One expression, or one per axis for a whole position or a tuple."""
+    """One expression, or one per axis for a whole position or a tuple.
+
+    With `numbers` a position on a set with one axis is its coordinate, as in `table[j, i]`.
+    """
+    tokens = field.type.tokens
     match ev.value(node, frame):
+        case Position(tokens=other) as position if numbers and len(other.axes) == 1:
+            return position.coordinates
         case Position(tokens=other) as position:
             if other != tokens:
-                raise fail(p.WrongSet(field, tokens.name, _name_of(node), other.name), node.span)
+                raise fail(p.WrongSet(field.name, tokens.name, _name_of(node), other.name), node.span)
             return position.coordinates
         case tuple() as items:
             values = items

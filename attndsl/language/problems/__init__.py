@@ -3,6 +3,7 @@
 E1 syntax, E2 values, E3 tokens and types, E4 names and calls, E5 limits, E6 files.
 """
 
+from attndsl.ir.ops import WrongOperand
 from attndsl.language.problems.files import CannotRead, UseOutside
 from attndsl.language.problems.limits import (
     FileTooLarge,
@@ -45,6 +46,8 @@ from attndsl.language.problems.tokens import (
     FieldCoordinates,
     NoPair,
     NoSuchAxis,
+    NoSuchPart,
+    UnboundedParameter,
     WrongSet,
     WrongValue,
 )
@@ -79,6 +82,7 @@ __all__ = [
     "NoPair",
     "NoReturn",
     "NoSuchAxis",
+    "NoSuchPart",
     "NoValue",
     "NotCallable",
     "NotLiteral",
@@ -93,6 +97,7 @@ __all__ = [
     "TooManyCases",
     "TooManyNodes",
     "TupleIndex",
+    "UnboundedParameter",
     "Unclosed",
     "UnexpectedCharacter",
     "UnexpectedEnd",
@@ -102,6 +107,7 @@ __all__ = [
     "UseOutside",
     "WhichAttention",
     "WrongKind",
+    "WrongOperand",
     "WrongSet",
     "WrongValue",
 ]

@@ -137,3 +137,40 @@ class WrongSet(Problem):
     tokens: str
     position: str
     other: str
+
+
+@dataclass(frozen=True)
+class UnboundedParameter(Problem):
+    """A learned tensor has one entry per token, but the number of tokens is known only at the call.
+
+    Bound the extent, and the parameter is made for the largest:
+
+        tokens x[n <= 4096]
+        learn position : x
+    """
+
+    code: ClassVar[str] = "E311"
+    title: ClassVar[str] = "`{name}` would have as many parameters as axis {axis} of {tokens} has tokens"
+    label: ClassVar[str] = "this length is known only at the call"
+    help: ClassVar[str] = "bound it where it is declared: {bound}"
+    name: str
+    tokens: str
+    axis: str
+    bound: str
+
+
+@dataclass(frozen=True)
+class NoSuchPart(Problem):
+    """An operator with several results gives a record, whose parts are chosen with a dot.
+
+    c = codebook(k, 512)
+    c.code, c.label, c.hat, c.count, c.loss
+    """
+
+    code: ClassVar[str] = "E312"
+    title: ClassVar[str] = "`{record}` has no part `{part}`"
+    label: ClassVar[str] = "unknown part"
+    help: ClassVar[str] = "{remedy}"
+    record: str
+    part: str
+    remedy: str

@@ -1,0 +1,54 @@
+"""What a reduction runs over: `over = heads`, `over = width`, `over = x`, `over = w`, `axis = 0`."""
+
+from __future__ import annotations
+
+from attndsl.diagnostics import fail
+from attndsl.ir.ops import Operand, Over
+from attndsl.ir.tokens import TokenSet
+from attndsl.language import problems as p
+from attndsl.language import syntax
+from attndsl.language.evaluator import each
+from attndsl.language.scope import Frame
+from attndsl.language.vocabulary import suggest
+
+
+def read_axes(node: syntax.Expression, name: str, keyword: str, f: Operand | None, frame: Frame) -> Over:
+    """The axes that an argument names, of the feature to be reduced."""
+    if f is None:
+        remedy = f"write {keyword}(f, {name} = ...)"
+        raise fail(p.MissingArgument(f"`{keyword}`", "f", remedy), node.span)
+    tokens = f.type.tokens
+    match node:
+        case syntax.Tuple(items=items):
+            parts = each(lambda item: read_axes(item, name, keyword, f, frame), items)
+            return Over(
+                any(part.heads for part in parts),
+                any(part.width for part in parts),
+                tuple(sorted({axis for part in parts for axis in part.axes})),
+            )
+        case syntax.Name(name="heads"):
+            return Over(heads=True)
+        case syntax.Name(name=word) if tokens.axis(word) is not None:
+            return Over(axes=(tokens.axis_names.index(word),))
+        case syntax.Name(name="width"):
+            return Over(width=True)
+        case syntax.Name(name=word):
+            binding = frame.names.get(word)
+            if binding is not None and isinstance(binding.value, TokenSet):
+                return _whole_set(node, binding.value, f)
+        case syntax.Number(value=int() as number) if tokens.axis(str(number)) is not None:
+            return Over(axes=(tokens.axis_names.index(str(number)),))
+    choices = ["heads", "width", *tokens.axis_names]
+    if not tokens.origin:
+        choices.append(tokens.name)
+    word = node.name if isinstance(node, syntax.Name) else frame.module.excerpt(node.span)
+    problem = p.WrongValue(f"`{name}`", f"an axis of `{f.name}`", f"`{word}`", suggest(word, choices))
+    raise fail(problem, node.span)
+
+
+def _whole_set(node: syntax.Expression, tokens: TokenSet, f: Operand) -> Over:
+    own = f.type.tokens
+    if not tokens.matches(own):
+        remedy = f"`{f.name}` lives on {own}"
+        raise fail(p.WrongValue("`over`", f"the tokens of `{f.name}`", f"{tokens}", remedy), node.span)
+    return Over(axes=tuple(range(len(own.axes))))
