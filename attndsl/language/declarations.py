@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from attndsl.diagnostics import AttnError, Note, fail
+from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
 from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.ops import Input
 from attndsl.ir.program import Value as ProgramValue
@@ -94,6 +94,16 @@ def declare_input(work: Workspace, statement: syntax.Input) -> None:
             work.expressions.knowledge.add_width(name.name)
 
     each(declare, statement.names)
+
+
+def unseen_extents(work: Workspace) -> Iterator[Diagnostic]:
+    """A problem for each symbol that is not the length of an axis of some input."""
+    inputs = [value.type.tokens for value in work.values if isinstance(value.op, Input)]
+    seen = {axis.extent for tokens in inputs if tokens is not None for axis in tokens.axes}
+    symbols = {name for tokens in work.token_sets for name in tokens.symbols}
+    for name, binding in work.frame.names.items():
+        if name in symbols and Var(name) not in seen:
+            yield Diagnostic(p.UnseenExtent(name), binding.span)
 
 
 def _modifiers(statement: syntax.Input) -> dict[str, Any]:

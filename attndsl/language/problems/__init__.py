@@ -8,7 +8,6 @@ from attndsl.language.problems.limits import (
     FileTooLarge,
     NestedTooDeeply,
     NumberTooLarge,
-    TooManyCases,
     TooManyNodes,
 )
 from attndsl.language.problems.names import (
@@ -45,6 +44,7 @@ from attndsl.language.problems.tokens import (
     FieldCoordinates,
     NoPair,
     NoSuchAxis,
+    UnseenExtent,
     WrongSet,
     WrongValue,
 )
@@ -90,7 +90,6 @@ __all__ = [
     "Reserved",
     "StrayBracket",
     "TooManyArguments",
-    "TooManyCases",
     "TooManyNodes",
     "TupleIndex",
     "Unclosed",
@@ -99,6 +98,7 @@ __all__ = [
     "UnexpectedToken",
     "UnknownArgument",
     "UnknownName",
+    "UnseenExtent",
     "UseOutside",
     "WhichAttention",
     "WrongKind",
