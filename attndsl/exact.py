@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attndsl.ir.index import Expr
+from attndsl.ir.index import Expr, Var
 from attndsl.ir.namespaces import Arrays
 from attndsl.ir.ops import Input, OracleContext
 from attndsl.ir.program import Program
@@ -29,17 +29,18 @@ class Oracle:
 
     program: Program
 
-    def __call__(self, **tensors: torch.Tensor) -> Any:
+    def __call__(self, /, **tensors: torch.Tensor) -> Any:
         """The results (one tensor, or a tuple) in float64."""
-        results = [output for output, _ in self.with_lse(**tensors)]
+        results = [output for output, _ in self.with_lse(tensors)]
         return results[0] if len(results) == 1 else tuple(results)
 
     def with_lse(
-        self, rows: torch.Tensor | None = None, **tensors: torch.Tensor
+        self, tensors: Mapping[str, torch.Tensor], rows: torch.Tensor | None = None
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Per result the output `(batch, heads, *tokens, width)` and log-sum-exp `(batch, heads, *tokens)`.
 
         Args:
+            tensors: the inputs by name.
             rows: compute these query tokens of the results only, as `(batch, heads, rows, ...)`.
         """
         run = _Run(self.program, tensors)
@@ -66,10 +67,8 @@ class _Run:
         missing = sorted(set(self._types) - set(tensors))
         if missing:
             raise TypeError(f"missing inputs: {', '.join(missing)}")
-        self._tensors = {
-            name: tensors[name].double() if type_.kind == "real" else tensors[name]
-            for name, type_ in self._types.items()
-        }
+        types = {"real": torch.float64, "int": torch.int64, "bool": torch.bool}
+        self._tensors = {name: tensors[name].to(types[type_.kind]) for name, type_ in self._types.items()}
         self.sizes = self._measure()
 
     def _measure(self) -> dict[str, int]:
@@ -79,8 +78,9 @@ class _Run:
             assert type_.tokens is not None
             start = 1 + (type_.heads is not Heads.NONE)
             for axis, extent in zip(type_.tokens.axes, shape[start:]):
-                if set(type_.tokens.symbols) and axis.name == getattr(axis.extent, "name", None):
-                    sizes[axis.name] = extent
+                match axis.extent:
+                    case Var(symbol):
+                        sizes[symbol] = extent
             if type_.heads is Heads.QUERY:
                 sizes["heads"] = shape[1]
             if type_.width:
@@ -117,14 +117,15 @@ class _Run:
                 flat = coordinate.flatten() if rows is None or role == KEY else coordinate.flatten()[rows]
                 values[tokens.coordinate(role, axis).name] = flat.reshape(shape)
 
-        def evaluated(expr: Expr, **extra: Any) -> Any:
-            loads = {name: self._load(name) for name, type_ in self._types.items() if type_.width is None}
+        def evaluated(expr: Expr, visible: torch.Tensor | None = None, **extra: Any) -> Any:
+            fields = [name for name, type_ in self._types.items() if type_.width is None]
+            loads = {name: self._load(name, visible) for name in fields}
             return evaluate(expr, {**values, **extra}, _NAMESPACE, loads)
 
         return evaluated
 
-    def _load(self, name: str) -> Any:
-        """Looks a field up at coordinates of shape (1, 1, queries | 1, keys | 1)."""
+    def _load(self, name: str, visible: torch.Tensor | None) -> Any:
+        """Looks a field up at coordinates of shape (batch | 1, heads | 1, queries | 1, keys | 1)."""
         type_, field = self._types[name], self.input(name)
         assert type_.tokens is not None
         extents = type_.tokens.extents(self.sizes)
@@ -133,12 +134,11 @@ class _Run:
             index: Any = 0
             for coord, extent in zip(coords, extents):
                 index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
-            shape = torch.broadcast_shapes(index.shape, (1, 1, 1, 1))
-            index = index.expand(shape)
-            if shape[1] == 1:
-                return field[:, :, index[0, 0]]
-            heads = torch.arange(shape[1]).view(-1, 1, 1) if field.shape[1] > 1 else 0
-            return field[:, heads, index[0]]
+            batch, heads = torch.arange(field.shape[0]), torch.arange(field.shape[1])
+            found = field[batch.view(-1, 1, 1, 1), heads.view(1, -1, 1, 1), index]
+            if visible is None or not found.is_floating_point():
+                return found
+            return torch.where(visible, found, found.detach())
 
         return load
 

@@ -122,12 +122,16 @@ class Attend:
         group = q.shape[1] // k.shape[1]
         k, v = (xp.repeat_interleave(t, group, 1) for t in (k, v))
         s = pairs(self.scale) * (q @ k.transpose(-1, -2))
-        if self.score is not None:
-            s = pairs(self.score, s=s) + xp.zeros_like(s)
-        if self.bias is not None:
-            s = s + pairs(self.bias)
-        visible = xp.as_tensor(pairs(self.where)) & (s != -xp.inf)
-        # Two `where`s: a masked pair must neither count nor send a gradient, whatever its score is.
+
+        def shaped(s: Any, visible: Any = None) -> Any:
+            if self.score is not None:
+                s = pairs(self.score, visible, s=s) + xp.zeros_like(s)
+            return s if self.bias is None else s + pairs(self.bias, visible)
+
+        # A masked pair must neither count nor send a gradient, even where the derivative of its score is
+        # infinite: once it is known which pairs are visible, the others see constants.
+        visible = xp.as_tensor(pairs(self.where)) & (shaped(s.detach()) != -xp.inf)
+        s = shaped(xp.where(visible, s, s.detach()), visible)
         s = xp.where(visible, s, -xp.inf)
         top = xp.amax(s, -1, keepdim=True).detach()
         top = xp.where(top == -xp.inf, 0.0, top)

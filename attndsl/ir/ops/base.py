@@ -44,8 +44,14 @@ class OracleContext:
 class PairValues(Protocol):
     """Dense values of pair expressions, broadcastable to (batch, heads, queries, keys)."""
 
-    def __call__(self, expr: Expr, **extra: Any) -> Any:
-        """The value of an expression; `extra` gives values to further variables."""
+    def __call__(self, expr: Expr, visible: Any = None, **extra: Any) -> Any:
+        """The value of an expression.
+
+        Args:
+            expr: the expression.
+            visible: the pairs through which fields get a gradient; all if None.
+            extra: values of further variables.
+        """
         ...
 
 
