@@ -91,7 +91,7 @@ class Verifier:
         rows = self._rows(case)
         found = _run(lambda tensors: self._generated(tensors, rows), inputs, case.seed)
         exact_inputs = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
-        exact = _run(lambda tensors: self.definition.with_lse(rows, **tensors), exact_inputs, case.seed)
+        exact = _run(lambda tensors: self.definition.with_lse(tensors, rows), exact_inputs, case.seed)
         errors = [
             max((relative_error(a, b) for a, b in zip(*pair)), default=0.0) for pair in zip(found, exact)
         ]

@@ -148,7 +148,7 @@ class Demo:
         count = prod(self.video.extents)
         rows = torch.randperm(count, generator=torch.Generator().manual_seed(1))[:SAMPLED_ROWS]
         with torch.no_grad(), console.status("the exact definition for a sample of the queries"):
-            ((exact, _),) = attndsl.oracle(attndsl.load(self.video.name)).with_lse(rows=rows, **tensors)
+            ((exact, _),) = attndsl.oracle(attndsl.load(self.video.name)).with_lse(tensors, rows)
         error, allowed = relative_error(found.flatten(2, -2)[:, :, rows], exact), TOLERANCE[torch.float32]
         verdict = f"error {error:.1e}, allowed {allowed:.0e}"
         console.print(f"{SAMPLED_ROWS} of the queries against the float64 definition: {verdict}")

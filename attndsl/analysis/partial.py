@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attndsl.analysis.layout import Ints, Layout, slots
-from attndsl.analysis.predicate import Boxes, Predicate, classes
+from attndsl.analysis.layout import Ints, Layout, slots, tile_count
+from attndsl.analysis.predicate import Boxes, Predicate, classes, distinct_of
 from attndsl.analysis.refine import Ranges, tile_number
 
 CHUNK = 1 << 22
@@ -76,8 +76,8 @@ def look_inside(
 
 def _box_pairs(query: Layout, key: Layout, query_tiles: Ints, key_tiles: Ints) -> tuple[Boxes, Ints, Ints]:
     """All pairs of a query piece and a key piece of each tile pair."""
-    unique_q, at_q = np.unique(query_tiles, return_inverse=True)
-    unique_k, at_k = np.unique(key_tiles, return_inverse=True)
+    unique_q, at_q = distinct_of(query_tiles, tile_count(query))
+    unique_k, at_k = distinct_of(key_tiles, tile_count(key))
     q_lo, q_hi, q_ok = query.pieces(unique_q)
     k_lo, k_hi, k_ok = key.pieces(unique_k)
     exists = q_ok[at_q][:, :, None] & k_ok[at_k][:, None, :]
@@ -91,8 +91,9 @@ def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np
     """The class of each box pair and the mask of each class."""
     if not len(boxes):
         return np.zeros(0, dtype=np.int64), []
-    code = predicate.signatures(boxes)
-    _, representative, class_of = np.unique(code, return_index=True, return_inverse=True)
+    class_of = predicate.signatures(boxes)
+    representative = np.empty(int(class_of.max()) + 1, dtype=np.int64)
+    representative[class_of] = np.arange(len(boxes))
     chosen = boxes.take(representative)
     sizes = np.concatenate([chosen.query_hi - chosen.query_lo, chosen.key_hi - chosen.key_lo], -1)
     shape_of = classes(list(sizes.T), len(chosen))
@@ -108,7 +109,7 @@ def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np
             )
             for member, mask in zip(part, found):
                 masks[member] = mask
-    return class_of.astype(np.int64), masks
+    return class_of, masks
 
 
 def box_points(lo: Ints, hi: Ints) -> Ints:
@@ -143,7 +144,7 @@ def _tile_pairs(
 
 def _shape_class(layout: Layout, tiles: Ints) -> Ints:
     """Tiles of one class consist of equally large pieces, so that equal kinds fill equal slots."""
-    unique, at = np.unique(tiles, return_inverse=True)
+    unique, at = distinct_of(tiles, tile_count(layout))
     lo, hi, exists = layout.pieces(unique)
     sizes = np.where(exists[..., None], hi - lo + 1, 0)
     columns = [sizes[:, piece, axis] for piece in range(sizes.shape[1]) for axis in range(sizes.shape[2])]

@@ -23,6 +23,10 @@ from attndsl.ir.walk import evaluate_all, substitute
 Bools = NDArray[np.bool_]
 NUMPY = Arrays(np, np.float64)
 LO, HI = ".lo", ".hi"
+MAX_CODE = 2**62
+"""Codes of rows stay below this."""
+SPARSE = 16
+"""Where fewer than one in so many values occurs, they are told apart by sorting."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,25 @@ class Predicate:
 
 
 def classes(columns: list[Ints], count: int) -> Ints:
-    """Numbers rows of several integer columns by distinct value."""
-    code = np.zeros(count, dtype=np.int64)
-    for column in columns:
-        if count == 0 or column.min() == column.max():
-            continue
-        values, inverse = np.unique(column, return_inverse=True)
-        code = np.unique(code * len(values) + inverse, return_inverse=True)[1].astype(np.int64)
-    return code
+    """Numbers rows of several integer columns by distinct value: 0, 1, 2, ... in lexicographic order."""
+    code, bound = np.zeros(count, dtype=np.int64), 1
+    for column in columns if count else []:
+        least, span = int(column.min()), int(column.max()) - int(column.min()) + 1
+        if span > 1 and bound * span > MAX_CODE:
+            (values, code), (distinct, column) = distinct_of(code, bound), distinct_of(column - least, span)
+            bound, span, least = len(values), len(distinct), 0
+        code, bound = code * span + (column - least), bound * span
+    return distinct_of(code, bound)[1]
+
+
+def distinct_of(values: Ints, bound: int) -> tuple[Ints, Ints]:
+    """The distinct ones of integers from 0 to `bound` - 1, ascending, and each one's number among them."""
+    if bound > SPARSE * (len(values) + SPARSE):
+        distinct, number = np.unique(values, return_inverse=True)
+        return distinct, number.astype(np.int64)
+    occurs = np.zeros(bound, dtype=bool)  # a table is several times faster than sorting
+    occurs[values] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[values]
 
 
 def make_predicate(

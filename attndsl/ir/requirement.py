@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 from attndsl.ir.index import TRUE, Const, Expr, Var
@@ -11,6 +12,11 @@ from attndsl.ir.namespaces import EXACT, Arrays
 from attndsl.ir.problem import Problem, Span
 from attndsl.ir.rewrite import Ranges
 from attndsl.ir.walk import evaluate, substitute, variables
+
+MAX_CASES = 2**22
+"""Coordinates for which a condition is tried one by one, where its bounds do not decide it."""
+CHUNK = 2**18
+"""Coordinates that are tried at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,17 @@ class RequirementFails(Problem):
     what: str
     text: str
     remedy: str
+
+
+@dataclass(frozen=True)
+class TooManyCases(Problem):
+    """A requirement on the coordinates of a huge axis would have to be tried token by token."""
+
+    code: ClassVar[str] = "E506"
+    title: ClassVar[str] = "this requirement cannot be checked for {count} coordinates"
+    label: ClassVar[str] = "depends on coordinates"
+    help: ClassVar[str] = "state it for parameters and extents, without i, j and head"
+    count: int
 
 
 @dataclass(frozen=True)
@@ -73,18 +90,34 @@ class Requirement:
     coordinates: tuple[tuple[str, Expr], ...] = ()
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether the condition holds at these sizes, for every coordinate."""
+        """Whether the condition is seen to hold at these sizes, for every coordinate."""
+        return bool(self.decided(sizes))
+
+    def decided(self, sizes: Mapping[str, int]) -> bool | None:
+        """As `holds`; None if there are too many coordinates to tell."""
         condition = substitute(self.condition, sizes)
         if isinstance(condition, Const):
             return condition is TRUE
-        boxes = {name: evaluate(extent, sizes, EXACT) for name, extent in self.coordinates}
-        decided = Ranges({name: (0, max(extent - 1, 0)) for name, extent in boxes.items()}).decide(condition)
-        return bool(decided) or _holds_everywhere(condition, boxes)
+        if variables(condition) - {name for name, _ in self.coordinates}:
+            return False
+        return _holds_everywhere(condition, self._box(sizes))
+
+    def _box(self, sizes: Mapping[str, int]) -> _Box:
+        extents = ((name, evaluate(extent, sizes, EXACT)) for name, extent in self.coordinates)
+        return {name: (0, max(extent - 1, 0)) for name, extent in extents}
 
     def failure(self, sizes: Mapping[str, int]) -> Problem | None:
         """The problem to report at these sizes, or None if the requirement holds."""
-        if self.holds(sizes):
-            return None
+        match self.decided(sizes):
+            case True:
+                return None
+            case False:
+                return self.broken(sizes)
+            case None:
+                return TooManyCases(_count(self._box(sizes)))
+
+    def broken(self, sizes: Mapping[str, int]) -> Problem:
+        """What to say where the requirement does not hold."""
         if self.left is None or self.right is None:
             what = f"{self.subject}: `{self.text}` does not hold"
             return RequirementFails(what, self.text, "choose parameters or extents that satisfy it")
@@ -139,12 +172,48 @@ def _value(expr: Expr, sizes: Mapping[str, int]) -> Any:
     return "?" if missing else evaluate(expr, sizes, EXACT)
 
 
-def _holds_everywhere(condition: Expr, boxes: Mapping[str, int]) -> bool:
-    """Evaluates the condition on the whole grid of its coordinates, when the bounds were undecided."""
+_Box = dict[str, tuple[int, int]]
+"""The first and last value of each coordinate."""
+
+
+def _count(box: _Box) -> int:
+    return prod(last - first + 1 for first, last in box.values())
+
+
+def _holds_everywhere(condition: Expr, whole: _Box) -> bool | None:
+    """Halves boxes of coordinates until bounds decide them, or until few enough are left to try.
+
+    None if the condition holds wherever it was tried, but not all could be.
+    """
+    boxes, budget = [whole], MAX_CASES
+    while boxes:
+        box = boxes.pop()
+        decided = Ranges(box).decide(condition)
+        if decided is None and _count(box) <= CHUNK:
+            budget -= _count(box)
+            decided = _holds_in(condition, box)
+        match decided:
+            case False:
+                return False
+            case None if budget > 0:
+                boxes += _halves(box)
+            case None:
+                return None
+    return True
+
+
+def _halves(box: _Box) -> list[_Box]:
+    """The box cut along its longest side, the lower half last."""
+    name = max(box, key=lambda name: box[name][1] - box[name][0])
+    first, last = box[name]
+    middle = (first + last) // 2
+    return [{**box, name: (middle + 1, last)}, {**box, name: (first, middle)}]
+
+
+def _holds_in(condition: Expr, box: _Box) -> bool:
+    """Tries every coordinate of a box."""
     import numpy as np
 
-    missing = variables(condition) - set(boxes)
-    if missing:
-        return False
-    grids = np.meshgrid(*(np.arange(extent) for extent in boxes.values()), indexing="ij", sparse=True)
-    return bool(np.all(evaluate(condition, dict(zip(boxes, grids)), Arrays(np, np.float64))))
+    sides = (np.arange(first, last + 1) for first, last in box.values())
+    grids = np.meshgrid(*sides, indexing="ij", sparse=True)
+    return bool(np.all(evaluate(condition, dict(zip(box, grids)), Arrays(np, np.float64))))

@@ -16,7 +16,12 @@ from attndsl.ir.program import Program
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.assemble import assemble
-from attndsl.language.declarations import declare_input, declare_learned, declare_tokens
+from attndsl.language.declarations import (
+    declare_input,
+    declare_learned,
+    declare_tokens,
+    unseen_extents,
+)
 from attndsl.language.expressions import Expressions
 from attndsl.language.modules import Module
 from attndsl.language.operators import call_operator
@@ -68,6 +73,8 @@ class ProgramChecker:
         if not any(isinstance(statement, syntax.Return) for statement in self.work.attention.body):
             self.found.append(Diagnostic(p.NoReturn(name.name), name.span))
         self._check_unused()
+        if not self.found:
+            self.found += unseen_extents(self.work)
         if self.found:
             raise AttnError(self.found)
         return assemble(self.work)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from attndsl.diagnostics import AttnError, Note, fail
+from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
 from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.ops import Input, Learn
 from attndsl.ir.program import Value as ProgramValue
@@ -155,6 +155,16 @@ def _learned_tokens(work: Workspace, node: syntax.Name | syntax.Tuple, name: str
             problem = p.UnboundedParameter(name, tokens.name, axis.name, f"{symbol} <= 4096")
             raise fail(problem, node.span)
     return tokens
+
+
+def unseen_extents(work: Workspace) -> Iterator[Diagnostic]:
+    """A problem for each symbol that is not the length of an axis of some input."""
+    inputs = [value.type.tokens for value in work.values if isinstance(value.op, Input)]
+    seen = {axis.extent for tokens in inputs if tokens is not None for axis in tokens.axes}
+    symbols = {name for tokens in work.token_sets for name in tokens.symbols}
+    for name, binding in work.frame.names.items():
+        if name in symbols and Var(name) not in seen:
+            yield Diagnostic(p.UnseenExtent(name), binding.span)
 
 
 def _modifiers(modifiers: tuple[syntax.Name, ...], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

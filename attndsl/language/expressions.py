@@ -17,7 +17,7 @@ from attndsl.language.evaluator import as_number, each
 from attndsl.language.growth import Growth
 from attndsl.language.kinds import allow_kind, expect_condition, expect_integer, expect_number
 from attndsl.language.knowledge import Knowledge
-from attndsl.language.limits import MAX_CASES, MAX_DEPTH, MAX_NODES
+from attndsl.language.limits import MAX_DEPTH, MAX_NODES
 from attndsl.language.scope import Deferred, Frame, Pair, Value, describe
 from attndsl.language.values import Feature
 from attndsl.language.vocabulary import COVERED, FUNCTION_NAMES, RESERVED, is_operator_call, suggest
@@ -143,11 +143,6 @@ class Expressions:
         if unknown and condition is not FALSE:
             self.requirements.setdefault((condition, requirement.span), requirement)
             return
-        cases = 1
-        for extent in extents:
-            cases *= extent.value if isinstance(extent, Const) else 1
-        if cases > MAX_CASES:
-            raise fail(p.TooManyCases(int(cases)), requirement.span)
         if problem := requirement.failure({}):
             raise fail(problem, requirement.span)
 

@@ -12,8 +12,6 @@ MAX_HEADS = 2**16
 """Heads of an attention."""
 MAX_WIDTH = 2**20
 """Width of a tensor."""
-MAX_CASES = 2**22
-"""Coordinates for which a requirement is tried one by one, where its bounds do not decide it."""
 MAX_ERRORS = 20
 """Problems reported for one file."""
 MAX_FILES = 50

@@ -21,20 +21,20 @@ from attndsl.language.scope import Frame
 class NonZero(Requirement):
     """A divisor is not zero at the sizes in force."""
 
-    def failure(self, sizes: Mapping[str, int]) -> Problem | None:
-        """The problem to report at these sizes, or None if the requirement holds."""
-        return None if self.holds(sizes) else p.DivisionByZero(f"the divisor `{self.text}` is zero")
+    def broken(self, sizes: Mapping[str, int]) -> Problem:
+        """What to say where the divisor is zero."""
+        return p.DivisionByZero(f"the divisor `{self.text}` is zero")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InsideField(Requirement):
     """A field is looked up at its own tokens only, at the sizes in force."""
 
-    problem: p.MayBeOutside | None = None
+    problem: p.MayBeOutside
 
-    def failure(self, sizes: Mapping[str, int]) -> Problem | None:
-        """The problem to report at these sizes, or None if the requirement holds."""
-        return None if self.holds(sizes) else self.problem
+    def broken(self, sizes: Mapping[str, int]) -> Problem:
+        """What to say where a coordinate may be outside."""
+        return self.problem
 
 
 def require(ev: Evaluator, node: syntax.Expression, frame: Frame, subject: str) -> None:

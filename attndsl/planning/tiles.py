@@ -15,8 +15,10 @@ from attndsl.analysis.layout import Brick, slots, tile_count
 from attndsl.analysis.refine import sampled_visits
 from attndsl.ir.ops import Attend
 
-SAMPLES = 48
-"""Query tiles looked at."""
+ROUGH_SAMPLES, SAMPLES = 8, 48
+"""Query tiles looked at for every shape, and for those that may be best."""
+CONTENDER = 2.0
+"""Shapes that visit more than so many times the fewest slots are out."""
 QUERY_SLOTS, KEY_SLOTS = 64, 16
 """Keys are gathered row by row, so fine key tiles cost little and fit the mask better."""
 
@@ -40,17 +42,23 @@ def choose_tiles(
     """
     query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
     predicates = head_classes(attend, sizes, fields)
-    choices = [
-        TileChoice(q, k, _visits(predicates, Brick(query, q), Brick(key, k)))
+    bricks = [
+        (Brick(query, q), Brick(key, k))
         for q in candidates(query, QUERY_SLOTS)
         for k in candidates(key, KEY_SLOTS)
+    ]
+    rough = [_visits(predicates, *pair, ROUGH_SAMPLES) for pair in bricks]
+    choices = [
+        TileChoice(q.tile, k.tile, _visits(predicates, q, k, SAMPLES))
+        for (q, k), visits in zip(bricks, rough)
+        if visits <= CONTENDER * min(rough)
     ]
     return min(choices, key=lambda choice: (round(choice.visits), max(choice.query), max(choice.key)))
 
 
-def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick) -> float:
+def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:
     """Visited key slots per query slot that holds a token, over all heads."""
-    visits = sum(sampled_visits(p.predicate, query, key, SAMPLES) * len(p.heads) for p in predicates)
+    visits = sum(sampled_visits(p.predicate, query, key, samples) * len(p.heads) for p in predicates)
     tokens = prod(query.extents) / tile_count(query)
     return visits * slots(query) * slots(key) / tokens
 

@@ -93,7 +93,7 @@ def run_exact(program: Program, inputs: dict[str, Tensor], through_lse: bool = T
     """The same by the exact definition, in float64."""
     definition = oracle(program)
     doubled = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
-    return run(lambda leaves: definition.with_lse(**leaves)[0], doubled, through_lse)
+    return run(lambda leaves: definition.with_lse(leaves)[0], doubled, through_lse)
 
 
 def error(found: Tensor, exact: Tensor, floor: float = 1e-3) -> float:

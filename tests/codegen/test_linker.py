@@ -229,19 +229,13 @@ def test_awkward_attentions(name):
     works(f"attention {name} {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }}")
 
 
-UNFIXED = [
-    pytest.param(
-        name, marks=pytest.mark.xfail(strict=True, reason="the oracle has parameters of these names")
-    )
-    for name in ("self", "rows")
-]
 INPUTS = (
     "grid torch self_check Tensor return_lse at nn list tiled flat found is_flat attend results sizes mechanism "
-    "dtype batch kv_heads order forward super Range Any out lse key query lambda class None OutAttend TOKENS_X ARGUMENTS"
+    "dtype batch kv_heads order forward super Range Any out lse key query lambda class None OutAttend TOKENS_X ARGUMENTS self rows tensors"
 ).split()
 
 
-@pytest.mark.parametrize("name", [*INPUTS, *UNFIXED])
+@pytest.mark.parametrize("name", INPUTS)
 def test_inputs(name):
     works(
         f"attention a {{ tokens x[n]; input {name}, k, v : x; return attend({name}, k, v, where = causal) }}"
@@ -253,11 +247,11 @@ def test_inputs(name):
 
 FIELDS = (
     "grid torch at head_ dtype batch kv_heads order where bounds scale bias score query key i_h j_h must may lo "
-    "label least Range is_power_of_two math lambda n_ Any query_tile mask_fields cls"
+    "label least Range is_power_of_two math lambda n_ Any query_tile mask_fields cls self rows tensors"
 ).split()
 
 
-@pytest.mark.parametrize("name", [*FIELDS, *UNFIXED])
+@pytest.mark.parametrize("name", FIELDS)
 def test_fields(name):
     works(
         f"attention a {{ tokens x[h, w]; input q, k, v : x; input {name} : x int\n"

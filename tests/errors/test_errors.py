@@ -15,7 +15,8 @@ SPECS = sorted(path for path in FOLDER.glob("*.attn") if not path.name.startswit
 OF_SPECS = {
     code: problem
     for code, problem in Problem.registry.items()
-    if problem.__module__.startswith("attndsl.language.problems") or code in ("E203", "E305", "E306", "E505")
+    if problem.__module__.startswith("attndsl.language.problems")
+    or code in ("E203", "E305", "E306", "E505", "E506")
 }
 NOT_FROM_A_SPEC = {
     "E207": "values of parameters come from the command line: tests/language/test_parameters.py",

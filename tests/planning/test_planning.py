@@ -147,6 +147,21 @@ def test_a_requirement_on_every_query():
         check_sizes(program, {"n": 5, "m": 7, "heads": 1})
 
 
+def test_requirements_on_huge_axes_are_bounded():
+    """Bounds decide what they can; the rest is tried for some millions of coordinates at most."""
+    text = (
+        "pattern odd {{\n require {}\n j <= i\n}}\n"
+        "attention a {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = odd) }}"
+    )
+    periodic = load_text(text.format("i % 2 == 0 or i % 3 == 0 or i * i % 5 != 2"))
+    check_sizes(periodic, {"n": 1000, "heads": 1})
+    with pytest.raises(AttnError, match="E506.*cannot be checked for 1099511627776 coordinates"):
+        check_sizes(periodic, {"n": 2**40, "heads": 1})
+    check_sizes(load_text(text.format("i < 2 or i + 3 < 3 * extent")), {"n": 2**40, "heads": 1})
+    with pytest.raises(AttnError, match="i is not smaller than 2000000000"):
+        check_sizes(load_text(text.format("i < 2000000000")), {"n": 2**40, "heads": 1})
+
+
 # --- the search for sizes -------------------------------------------------------------------------
 
 

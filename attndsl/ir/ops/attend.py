@@ -159,11 +159,6 @@ class Attend(Op):
         names = ("where", "bias", "score", "scale", "times")
         return {name: expr for name in names if (expr := getattr(self, name)) is not None}
 
-    @property
-    def incremental(self) -> bool:
-        """Queries do not see each other, only keys."""
-        return True
-
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """Output `(batch, heads, queries, width)` and natural log-sum-exp `(batch, heads, queries)`.
 
@@ -178,21 +173,24 @@ class Attend(Op):
             q = q[:, :, context.rows]
         pairs = context.pairs(self.query_tokens, self.key_tokens, heads)
         v = _per_head(xp, v, heads)
-        visible = xp.as_tensor(pairs(self.where))
         if q is not None and "k" in given:
             k = _per_head(xp, given["k"], heads)
             s = pairs(self.scale) * (_per_head(xp, q, heads) @ k.transpose(-1, -2))
         else:
             s = v.new_zeros((1, 1, 1, v.shape[2]))
-        # Masked pairs go through finite numbers: neither their scores nor the derivatives may matter.
-        if self.score is not None:
-            s = pairs(self.score, s=s) + xp.zeros_like(s)
-        if self.bias is not None:
-            s = s + pairs(self.bias)
-        visible = visible & (s != -xp.inf)
+
+        def shaped(s: Any, visible: Any = None) -> Any:
+            if self.score is not None:
+                s = pairs(self.score, visible, s=s) + xp.zeros_like(s)
+            return s if self.bias is None else s + pairs(self.bias, visible)
+
+        # A masked pair must neither count nor send a gradient, even where the derivative of its score is
+        # infinite: once it is known which pairs are visible, the others see constants.
+        visible = xp.as_tensor(pairs(self.where)) & (shaped(s.detach()) != -xp.inf)
+        s = shaped(xp.where(visible, s, s.detach()), visible)
         weight, lse = self._weights(xp, s, visible)
         if self.times is not None:
-            weight = weight * xp.where(visible, pairs(self.times), 0.0)
+            weight = weight * xp.where(visible, pairs(self.times, visible), 0.0)
         out = weight @ v
         return (out, lse) if self.type.partial else out
 

@@ -84,7 +84,7 @@ class WrongOperand(Problem):
     axis, `scalar`, `int` and `bool` inputs no width. The message says what the operator needs.
     """
 
-    code: ClassVar[str] = "E310"
+    code: ClassVar[str] = "E313"
     title: ClassVar[str] = "{what}"
     label: ClassVar[str] = "{here}"
     help: ClassVar[str] = "{remedy}"
@@ -166,8 +166,14 @@ class Inline:
 class PairValues(Protocol):
     """Dense values of expressions, broadcastable to (batch, heads, queries, keys)."""
 
-    def __call__(self, expr: Expr, **extra: Any) -> Any:
-        """The value of an expression; `extra` gives values to further variables."""
+    def __call__(self, expr: Expr, visible: Any = None, **extra: Any) -> Any:
+        """The value of an expression.
+
+        Args:
+            expr: the expression.
+            visible: the pairs through which fields get a gradient; all if None.
+            extra: values of further variables.
+        """
         ...
 
 
@@ -202,10 +208,6 @@ class OracleContext(Protocol):
 
     def lse(self, name: str) -> Any:
         """The log-sum-exp of a partial, (batch, heads, tokens)."""
-        ...
-
-    def choice(self, name: str, own: Any) -> Any:
-        """A discrete decision: the one given from outside, if any, else the oracle's own."""
         ...
 
 

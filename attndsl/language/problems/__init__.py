@@ -9,7 +9,6 @@ from attndsl.language.problems.limits import (
     FileTooLarge,
     NestedTooDeeply,
     NumberTooLarge,
-    TooManyCases,
     TooManyNodes,
 )
 from attndsl.language.problems.names import (
@@ -48,6 +47,7 @@ from attndsl.language.problems.tokens import (
     NoSuchAxis,
     NoSuchPart,
     UnboundedParameter,
+    UnseenExtent,
     WrongSet,
     WrongValue,
 )
@@ -94,7 +94,6 @@ __all__ = [
     "Reserved",
     "StrayBracket",
     "TooManyArguments",
-    "TooManyCases",
     "TooManyNodes",
     "TupleIndex",
     "UnboundedParameter",
@@ -104,6 +103,7 @@ __all__ = [
     "UnexpectedToken",
     "UnknownArgument",
     "UnknownName",
+    "UnseenExtent",
     "UseOutside",
     "WhichAttention",
     "WrongKind",

@@ -53,14 +53,3 @@ class TooManyNodes(Problem):
     label: ClassVar[str] = "expanded here"
     help: ClassVar[str] = "patterns and names that are used several times multiply; simplify the condition"
     limit: int
-
-
-@dataclass(frozen=True)
-class TooManyCases(Problem):
-    """A requirement on the coordinates of a huge axis would have to be tried token by token."""
-
-    code: ClassVar[str] = "E506"
-    title: ClassVar[str] = "this requirement cannot be checked for {count} coordinates"
-    label: ClassVar[str] = "depends on coordinates"
-    help: ClassVar[str] = "state it for parameters and extents, without i, j and head"
-    count: int

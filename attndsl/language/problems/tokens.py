@@ -123,6 +123,24 @@ class NoPair(Problem):
 
 
 @dataclass(frozen=True)
+class UnseenExtent(Problem):
+    """Every extent that is not fixed must be the length of an axis of some input: it is read off the tensors.
+
+    Below, n is unknown: 8 pairs come from 16 or 17 tokens.
+
+        tokens x[n]
+        tokens c[n // 2]
+        input  q, k, v : c
+    """
+
+    code: ClassVar[str] = "E310"
+    title: ClassVar[str] = "no input shows how large `{symbol}` is"
+    label: ClassVar[str] = "not the length of an axis of any input"
+    help: ClassVar[str] = "declare an input on a set with the axis {symbol}, or fix it: {symbol} = 64"
+    symbol: str
+
+
+@dataclass(frozen=True)
 class WrongSet(Problem):
     """A field is looked up at the position of a token that lives on another set.
 

@@ -61,7 +61,8 @@ def read_arguments(
     sizes["real dtype"] = torch.float64 if torch.float64 in reals else torch.float32
     for argument in arguments:
         if not argument.width:
-            flat[argument.name] = flat[argument.name].unflatten(-1, argument.tokens.extents(sizes))
+            field = flat[argument.name].unflatten(-1, argument.tokens.extents(sizes))
+            flat[argument.name] = field.long() if argument.kind == "int" else field
             sizes[argument.name] = Field(flat[argument.name])
     return sizes, flat, is_flat(arguments[0], tensors[arguments[0].name])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Plan, make_plan
-from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores
+from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores, visible_scores
 from attndsl_codegen.kernels.tiled import TiledAttention
 
 Attend = Callable[..., tuple[Tensor, Tensor]]
@@ -65,11 +65,12 @@ def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
         for part in (torch.arange(q.shape[2]) if rows is None else rows).split(chunk):
             here, coords = {**at, "head": head}, [coord[part].view(1, -1, 1) for coord in i]
             s = (q[:, :, None, part] * mechanism.scale(at)) @ k[:, :, None].transpose(-1, -2)
-            s = shaped_scores(mechanism, here, s, coords, j)
-            visible = torch.as_tensor(mechanism.where(*coords, *j, here)).expand_as(s) & (s > -torch.inf)
+            shown = shaped_scores(mechanism, here, s.detach(), coords, j) != -torch.inf
+            visible = torch.as_tensor(mechanism.where(*coords, *j, here)).expand_as(s) & shown
             seen = visible.any(-1, keepdim=True)
-            # Masked pairs, and rows without keys, pass through finite numbers so that no NaN is born.
-            s = torch.where(visible | ~seen, s.nan_to_num(neginf=0.0), -torch.inf)
+            s = visible_scores(mechanism, here, s, coords, j, visible)
+            # Rows without keys pass through finite numbers so that no NaN is born.
+            s = torch.where(visible, s, torch.where(seen, -torch.inf, 0.0))
             weight = torch.where(seen, s.softmax(-1), 0.0)
             row_lse = torch.where(seen[..., 0], s.logsumexp(-1), -torch.inf)
             out = out.index_copy(2, part, (weight @ v[:, :, None])[:, :, 0].to(out.dtype))

@@ -33,6 +33,19 @@ class Field:
         return flat[batch, heads, index]
 
 
+class VisibleField:
+    """A field that gets a gradient through visible pairs only, even where a derivative is infinite."""
+
+    def __init__(self, field: Field, visible: Tensor) -> None:
+        self.field = field
+        self.visible = visible
+
+    def __call__(self, *coords: Tensor | int) -> Tensor:
+        """As the field's, one value per pair."""
+        values = self.field(*coords)
+        return torch.where(self.visible, values, values.detach())
+
+
 class Pyramid:
     """Minima and maxima of an integer or boolean field over cells of tokens.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attndsl_codegen.kernels.fields import VisibleField
 from attndsl_codegen.kernels.mechanism import Mechanism
 
 
@@ -25,6 +26,22 @@ def shaped_scores(
     if mechanism.bias is not None:
         s = s + mechanism.bias(*i, *j, at)
     return s
+
+
+def visible_scores(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    s: Tensor,
+    i: list[Tensor],
+    j: list[Tensor],
+    visible: Tensor,
+) -> Tensor:
+    """As `shaped_scores`, but only visible pairs send gradients to `s` and to the fields.
+
+    The gradient of a hidden pair's score is zero, but zero times an infinite derivative is not.
+    """
+    fields = {name: VisibleField(at[name], visible) for name in mechanism.real_fields}
+    return shaped_scores(mechanism, {**at, **fields}, torch.where(visible, s, s.detach()), i, j)
 
 
 def per_query_head(k: Tensor, heads: int) -> Tensor:
@@ -87,19 +104,23 @@ def softmax_backward(
     q, k, v = (t.to(dtype) for t in (q, k, v))
     k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
     raw = (q * scale) @ k.transpose(-1, -2)
-    with torch.enable_grad():
-        leaf = raw.requires_grad_()
-        s = shaped_scores(mechanism, at, leaf, i, j)
-    hidden = s.detach() if visible is None else s.detach().masked_fill(~visible, -torch.inf)
+    s = shaped_scores(mechanism, at, raw, i, j).detach()
+    if visible is not None:
+        s = s.masked_fill(~visible, -torch.inf)
     (out, lse), (grad_out, grad_lse) = (tuple(t.to(dtype) for t in pair) for pair in (saved, upstream))
-    weight = torch.exp(hidden - lse.masked_fill(lse == -torch.inf, torch.inf).unsqueeze(-1))
+    weight = torch.exp(s - lse.masked_fill(lse == -torch.inf, torch.inf).unsqueeze(-1))
     # d lse / d s is the weight itself, so its gradient joins the row sum of the softmax.
     row = ((grad_out * out).sum(-1) - grad_lse).unsqueeze(-1)
     grad_s = weight * (grad_out @ v.transpose(-1, -2) - row)
     field_grads: list[Tensor | None] = []
-    if s is not leaf:
+    if mechanism.score is not None or fields:
+        with torch.enable_grad():
+            leaf = raw.requires_grad_()
+            shaped = visible_scores(mechanism, at, leaf, i, j, s != -torch.inf)
         leaves = [leaf, *fields]
-        found = torch.autograd.grad(s, leaves, grad_s, allow_unused=True) if s.requires_grad else [None]
+        found = (
+            torch.autograd.grad(shaped, leaves, grad_s, allow_unused=True) if shaped.requires_grad else [None]
+        )
         grad_s = torch.zeros_like(raw) if found[0] is None else found[0]  # a score need not use `s`
         field_grads = list(found[1:])
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
