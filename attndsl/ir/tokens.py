@@ -108,8 +108,11 @@ class TokenSet:
         return variables(*(axis.extent for axis in self.axes))
 
     def axis(self, name: str) -> Axis | None:
-        """The axis of that name, if there is one."""
-        return next((axis for axis in self.axes if axis.name == name), None)
+        """The axis of that name, or at that position, if there is one."""
+        named = next((axis for axis in self.axes if axis.name == name), None)
+        if named is None and name.isdigit() and int(name) < len(self.axes):
+            return self.axes[int(name)]
+        return named
 
     def coordinate(self, role: str, axis: str) -> Var:
         """The variable for the coordinate of the query (`i`) or key (`j`) on an axis."""

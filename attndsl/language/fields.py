@@ -24,8 +24,8 @@ def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Value:
     value = ev.value(node.value, frame)
     match value:
         case Position(role, tokens):
-            if tokens.axis(node.name):
-                return tokens.coordinate(role, node.name)
+            if found := tokens.axis(node.name):
+                return tokens.coordinate(role, found.name)
             raise _no_axis(tokens, node)
         case TokenSet() | Extent():
             tokens = value if isinstance(value, TokenSet) else value.tokens

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from attndsl.analysis.attention import head_classes
 from attndsl.diagnostics import fail
+from attndsl.ir.ops import Input
 from attndsl.ir.program import Program
-from attndsl.ir.types import Heads
 from attndsl.planning.problems import BadShape
-from attndsl.planning.sizes import Sizes, SizeSearch
+from attndsl.planning.sizes import Sizes, SizeSearch, completed
 from attndsl.planning.tiles import TileChoice, choose_tiles
 
 SAMPLED_ABOVE = 1 << 24
@@ -53,13 +53,28 @@ def plan_program(program: Program) -> ProgramPlan:
         AttnError: no sizes were found at which the program is defined.
     """
     example = telling_sizes(program)
-    planned = sizes_near(program, PLANNED_TOKENS)
+    planned = completed(program, sizes_near(program, PLANNED_TOKENS))
+    fields = sample_fields(program, planned)
     tiles = {
-        value.name: choose_tiles(value.op, {**planned, "heads": 4}, sample_fields(program, planned))
+        value.name: choose_tiles(value.op, planned, fields)
         for value in program.attends
+        if value.op.kernel == "tiled"
     }
-    pairs = max(v.op.query_tokens.count(example) * v.op.key_tokens.count(example) for v in program.attends)
-    return ProgramPlan(tiles, example, pairs > SAMPLED_ABOVE)
+    return ProgramPlan(tiles, example, can_sample(program) and most_pairs(program, example) > SAMPLED_ABOVE)
+
+
+def most_pairs(program: Program, sizes: Sizes) -> int:
+    """Query-key pairs of the largest attend, visible or not."""
+    every = completed(program, sizes)
+    counts = (v.op.query_tokens.count(every) * v.op.key_tokens.count(every) for v in program.attends)
+    return max(counts, default=0)
+
+
+def can_sample(program: Program) -> bool:
+    """Whether a few rows of the results can be computed alone: all are attends, which nothing reads."""
+    read = {name for value in program.values for name in value.op.operands}
+    attends = {value.name for value in program.attends}
+    return attends == set(program.results) and not attends & read
 
 
 def telling_sizes(program: Program) -> Sizes:
@@ -72,8 +87,7 @@ def telling_sizes(program: Program) -> Sizes:
     for factor in (2, 4, 8, 16, 32, 64, 128):
         targets = {axes: extent * factor for axes, extent in EXAMPLE_TOKENS.items()}
         larger = sizes_near(program, targets, spread=3)
-        pairs = max(v.op.query_tokens.count(larger) * v.op.key_tokens.count(larger) for v in program.attends)
-        if pairs > LARGEST_EXAMPLE:
+        if most_pairs(program, larger) > (LARGEST_EXAMPLE if can_sample(program) else SAMPLED_ABOVE):
             break
         if density > TELLING_SHARE and visible_share(program, larger) < TELLING_DROP * density:
             return larger
@@ -82,10 +96,11 @@ def telling_sizes(program: Program) -> Sizes:
 
 def visible_share(program: Program, sizes: Sizes) -> float:
     """The share of visible pairs in the densest attend, estimated from a fixed sample."""
+    shares = [1.0] if not program.attends else []
+    sizes = completed(program, sizes)
     fields = sample_fields(program, sizes)
-    shares = []
     for value in program.attends:
-        for found in head_classes(value.op, {**sizes, "heads": 4}, fields):
+        for found in head_classes(value.op, sizes, fields):
             rng = np.random.default_rng(0)
             sides = [
                 np.stack([rng.integers(0, extent, SHARE_SAMPLE) for _, extent in side], -1)
@@ -110,14 +125,15 @@ def sizes_near(program: Program, by_axes: Mapping[int, int], spread: int = 0, he
 def sample_fields(
     program: Program, sizes: Mapping[str, int], batch: int = 1, heads: int = 4
 ) -> dict[str, NDArray[Any]]:
-    """Plausible values for int and bool inputs: labels that stay the same for stretches of tokens.
+    """Plausible values for int and bool features: labels that stay the same for stretches of tokens.
 
-    Shapes are (batch, [heads,] *extents), as the inputs declare.
+    Shapes are (batch, [heads,] *extents), as the inputs declare; computed labels are alike in all heads.
     """
+    sizes = completed(program, sizes)
     fields: dict[str, NDArray[Any]] = {}
-    for at, value in enumerate(program.inputs):
+    for at, value in enumerate(program.values):
         type_ = value.type
-        if type_.kind == "real" or type_.tokens is None:
+        if type_.kind == "real":
             continue
         extents = type_.tokens.extents(sizes)
         count = prod(extents)
@@ -126,7 +142,7 @@ def sample_fields(
         labels = (np.arange(count)[None, :, None] >= cuts[:, None, :]).sum(-1)
         labels = labels % 2 == 1 if type_.kind == "bool" else labels
         shape = (batch, *extents)
-        if type_.heads is not Heads.NONE:
+        if type_.heads is not None and isinstance(value.op, Input):
             labels, shape = np.repeat(labels[:, None], heads, 1), (batch, heads, *extents)
         fields[value.name] = labels.reshape(shape)
     return fields

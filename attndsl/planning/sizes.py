@@ -19,6 +19,19 @@ from attndsl.planning.problems import BadShape
 Sizes = dict[str, int]
 
 
+EXAMPLE_HEADS, EXAMPLE_WIDTH = 4, 64
+"""Where nothing is said about heads and widths."""
+
+
+def completed(program: Program, sizes: Mapping[str, int]) -> Sizes:
+    """Sizes with heads and widths for what has no value yet: sets of channels are as large as these."""
+    heads = sizes.get("heads", EXAMPLE_HEADS)
+    widths = {
+        f"{value.name}.width": EXAMPLE_WIDTH for value in program.inputs if value.type.width is not None
+    }
+    return {**widths, "heads": heads, "kv heads": heads, **sizes}
+
+
 def read_shape(program: Program, given: Sequence[str]) -> Sizes:
     """Symbols from options such as `x=30x48x80` or `n=4096`.
 

@@ -123,6 +123,9 @@ class Attend(Op):
             raise IllTyped(KeyValueSets(str(key_tokens), str(v.type.tokens)), "v")
         _check_scored(args, q, k)
         normalize = args.get("normalize", "softmax")
+        if isinstance(key_tokens.origin, Pairs) and (normalize != "softmax" or "times" in args or q is None):
+            what = "keys on pairs go with a plain softmax of queries and keys"
+            raise IllTyped(WrongOperand(what, "", "leave out normalize and times, and pass q and k"), "v")
         heads = _heads(args)
         own_heads = {} if heads in (None, HEADS) else {"heads": heads}
         width = q.type.width if q is not None else None
@@ -230,19 +233,20 @@ class Attend(Op):
         (i,), (j,) = self.query_tokens.coordinates(QUERY), self.key_tokens.coordinates(KEY)
         return self.where is (j <= i)
 
-    def lowered(self) -> Lowered:
+    @property
+    def kernel(self) -> str:
         """Softmax over tiles; other weights in chunks of queries, contracted first where that is possible."""
-        kernel = "tiled"
         if isinstance(self.key_tokens.origin, Pairs):
-            kernel = "paired"
-        elif self.contracts:
-            kernel = "contracted"
-        elif not self.type.partial or self.q is None or self.k is None:
-            kernel = "chunked"
+            return "paired"
+        if self.contracts:
+            return "contracted"
+        return "tiled" if self.type.partial and self.q is not None and self.k is not None else "chunked"
+
+    def lowered(self) -> Lowered:
+        """A kernel, with the pair expressions as its hooks."""
         reads = tuple(None if name is None else Read(name) for name in (self.q, self.k, self.v))
-        results = ("", "_lse") if self.type.partial else ("",)
-        function = "attend" if self.type.partial else "weigh"
-        return Lowered(function, (Kernel(kernel), Hooks(self), *reads), results)
+        results = ("", "_lse" if self.type.partial else None)
+        return Lowered("attend", (Kernel(self.kernel), Hooks(self), *reads), results)
 
     def flops(self) -> Expr:
         """Two products per visible pair: scores and values."""

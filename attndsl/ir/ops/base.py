@@ -148,12 +148,12 @@ class Lowered:
     Attributes:
         function: its name.
         arguments: values, sizes (expressions), extents (token sets), literals.
-        results: suffixes of the names that the results are bound to.
+        results: suffixes of the names that the results are bound to; None for one that is not kept.
     """
 
     function: str
     arguments: tuple[LoweredArgument, ...]
-    results: tuple[str, ...] = ("",)
+    results: tuple[str | None, ...] = ("",)
 
 
 @dataclass(frozen=True)

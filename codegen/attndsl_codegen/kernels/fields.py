@@ -84,8 +84,8 @@ class FieldRange:
 
     def __init__(self, pyramid: Pyramid, batch: Tensor, head: Tensor) -> None:
         self.pyramid = pyramid
-        _, heads, *self.extents = pyramid.least[pyramid.base].shape
-        self.batch = batch
+        batches, heads, *self.extents = pyramid.least[pyramid.base].shape
+        self.batch = batch if batches > 1 else torch.zeros_like(batch)
         self.head = head if heads > 1 else torch.zeros_like(head)
 
     def least(self, *box: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class Mechanism(Protocol):
     """
 
     operands: ClassVar[tuple[str, str]]
-    """The names of queries and keys, for messages."""
+    """The names of queries and keys, for messages; empty where there are none."""
     query: ClassVar[Tokens]
     key: ClassVar[Tokens]
     query_tile: ClassVar[tuple[int, ...]]
@@ -28,10 +28,15 @@ class Mechanism(Protocol):
     """Fields that the mask looks up."""
     real_fields: ClassVar[tuple[str, ...]]
     """Fields that bias or score look up, with gradient."""
+    normalize: ClassVar[str]
+    """What makes weights of scores: `softmax`, `linear`, `sigmoid` or `none`."""
     score: ClassVar[Any]
     """The score in place of `s`, or None: score(s, *coordinates, at)."""
     bias: ClassVar[Any]
     """What is added to the score, or None: bias(*coordinates, at)."""
+
+    times: ClassVar[Any]
+    """A factor of the normalised weight, or None: times(*coordinates, at)."""
 
     @staticmethod
     def where(*arguments: Any) -> Tensor:

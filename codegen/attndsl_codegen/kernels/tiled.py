@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,38 @@ from torch.autograd.function import once_differentiable
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
-from attndsl_codegen.kernels.plan import Group, Plan
+from attndsl_codegen.kernels.plan import Group, Plan, make_plan
 from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
 
 WORKSPACE = 1 << 21
 """Scores held at a time."""
+PLANS: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+MAX_PLANS = 32
+"""Plans that are remembered."""
+
+
+def tiled(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Softmax tile by tile: only tiles that hold visible pairs are computed."""
+    plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
+    fields = [at[name].data for name in mechanism.real_fields]
+    return TiledAttention.apply(mechanism, plan, at, q, k, v, *fields)  # type: ignore[no-any-return]
+
+
+def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
+    """The plan for these sizes; plans that depend on fields are made anew at every call."""
+    extents = mechanism.query.extents(at), mechanism.key.extents(at)
+    if mechanism.mask_fields:
+        return make_plan(mechanism, extents, batch, heads, at)
+    numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
+    key = (mechanism, extents, numbers)
+    if key not in PLANS:
+        PLANS[key] = make_plan(mechanism, extents, batch, heads, at)
+        if len(PLANS) > MAX_PLANS:
+            PLANS.popitem(last=False)
+    PLANS.move_to_end(key)
+    return PLANS[key]
 
 
 @dataclass(frozen=True)
@@ -224,5 +252,5 @@ def field_slice(value: Any, layer: tuple[slice, slice]) -> Any:
     """A field restricted to the batch elements and heads at hand; anything else as it is."""
     if not isinstance(value, Field):
         return value
-    batch, head = layer
-    return Field(value.data[batch, head if value.data.shape[1] > 1 else slice(None)])
+    (batch, head), (batches, heads) = layer, value.data.shape[:2]
+    return Field(value.data[batch if batches > 1 else slice(None), head if heads > 1 else slice(None)])
