@@ -41,13 +41,16 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _sizes(program: Program, args: argparse.Namespace) -> list[dict[str, int]]:
-    """The size asked for, or the smallest possible, an odd and a medium one."""
+    """The size asked for, or the smallest possible, an odd and a medium one; two if all of these are one."""
     if args.shape or not program.symbols:
         return [read_sizes(program, args, ODD)]
     from attndsl.planning.plan import sizes_near
 
     found = [sizes_near(program, SMALL, heads=args.heads)]
     found += [sizes_near(program, extents, spread=2, heads=args.heads) for extents in (ODD, MEDIUM)]
+    if found[0] == found[1] == found[2]:
+        odd = max(found[0].values()) + 3
+        found.append(sizes_near(program, dict.fromkeys(ODD, odd), spread=2, heads=args.heads))
     return [size for at, size in enumerate(found) if size not in found[:at]]
 
 

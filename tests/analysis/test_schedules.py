@@ -118,7 +118,7 @@ def check_mask_classes(schedule: Schedule, brute: Brute) -> None:
             np.testing.assert_array_equal(seen, masks.setdefault(kind, seen), err_msg=f"class {kind}")
 
 
-@thorough(300)
+@thorough(500)
 @given(analysed())
 def test_schedule_is_what_brute_force_finds(case: tuple[Spec, Analysis]) -> None:
     spec, analysis = case

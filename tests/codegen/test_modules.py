@@ -53,7 +53,7 @@ def agrees(
     check(found, exact, tolerance or TOLERANCES[dtype])
 
 
-@thorough(450)
+@thorough(500)
 @given(tiled_specs())
 def test_float32(case):
     agrees(*case, torch.float32)
