@@ -30,12 +30,14 @@ class Meaning:
         losses: the auxiliary losses by name.
         state: the state after a step of training, by name.
         values: every value on the way by name, as `(batch, heads, tokens, width)`.
+        regrets: how much worse each choice given from outside is than the best one.
     """
 
     results: list[tuple[Tensor, Tensor | None]]
     losses: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, Tensor] = field(default_factory=dict)
+    regrets: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class _Run:
         self.known = {name: self._canonical(cast[name], type_) for name, type_ in types.items()}
         self.lses: dict[str, Tensor] = {}
         self.state: dict[str, Tensor] = {}
+        self.regrets: dict[str, float] = {}
         self.rows: Tensor | None = None
 
     def run(self) -> Meaning:
@@ -123,7 +126,9 @@ class _Run:
         finals = final_values(self._program)
         for value in self._program.computed:
             if value.name in self._choices:
+                tensors = (self.known[name] for name in value.op.tensors)
                 self.known[value.name] = self._choices[value.name]
+                self.regrets[value.name] = value.op.regret(self, self.known[value.name], *tensors)
                 continue
             self.rows = self._sampled if value.name in finals and isinstance(value.op, Attend) else None
             found = value.op.oracle(self, *(self.known[name] for name in value.op.tensors))
@@ -135,7 +140,7 @@ class _Run:
                 self.known[value.name] = found
         results = [self._result(name) for name in self._program.results]
         losses = {name: self.known[value].mean() for name, value in self._program.losses.items()}
-        return Meaning(results, losses, self._shaped_state(), self.known)
+        return Meaning(results, losses, self._shaped_state(), self.known, self.regrets)
 
     def _canonical(self, tensor: Tensor, type_: FeatureType) -> Tensor:
         """`(batch, heads, tokens, width)`, 1 for absent axes; bounded learned tensors cut to their tokens."""

@@ -63,15 +63,21 @@ def _reachable(work: Workspace) -> list[ProgramValue]:
 
 def _with_head_kinds(values: list[ProgramValue]) -> list[ProgramValue]:
     """Inputs used as keys or values only may have fewer heads than the queries (GQA)."""
+    inputs = {value.name for value in values if isinstance(value.op, Input)}
     others: set[str] = set()
     for value in values:
         match value.op:
-            case Attend(q=q) as op:
-                # A result whose heads come from its keys must know how many there are.
-                others |= {name for name in op.operands if name not in (op.k, op.v)}
-                others |= {q} if q is not None else {*op.tensors}
+            case Attend(q=str() as q) as op:
+                keys = {op.k, op.v}
+                others |= {q, *op.operands} - keys if keys <= inputs else set(op.operands)
             case op:
                 others |= set(op.operands)
+    for value in reversed(values):
+        match value.op:
+            case Attend() as op if others & {op.k, op.v}:
+                others |= {op.v} if op.k is None else {op.k, op.v}  # keys and values have equally many heads
+            case _:
+                pass
     result = []
     for value in values:
         op = value.op

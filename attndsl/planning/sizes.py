@@ -166,11 +166,16 @@ class SizeSearch:
     def _candidates(self, symbol: str, target: int) -> list[int]:
         """Extents for one symbol that satisfy what is required of it alone, nearest first."""
         alone = [r for r in self._program.requirements if _names(r) == {symbol}]
+        extents = (axis.extent for tokens in self._program.token_sets for axis in tokens.axes)
+        derived = [extent for extent in extents if variables(extent) == {symbol}]
         every_pair = any(len(r.coordinates) > 1 for r in alone)
         most = self.pairwise if every_pair else max(4 * target, 160)
         every = sorted(range(1, most), key=lambda value: (abs(value - target), value))
         fitting = (
-            value for value in every if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
+            value
+            for value in every
+            if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
+            and all(evaluate(extent, {symbol: value}, EXACT) >= 1 for extent in derived)
         )
         return list(islice(fitting, 12))
 

@@ -237,6 +237,8 @@ class Op:
     parameters: ClassVar[tuple[OpParameter, ...]] = ()
     along_tokens: ClassVar[bool] = True
     """Whether a token's result depends on other tokens; if so, decoding one token at a time is not possible."""
+    discrete: ClassVar[bool] = False
+    """Whether it decides something (a code), which is checked apart from what follows from it."""
 
     type: FeatureType
 
@@ -278,6 +280,10 @@ class Op:
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """The exact value: a tensor, or for a partial a tensor and its log-sum-exp."""
         raise NotImplementedError
+
+    def regret(self, context: OracleContext, choice: Any, *tensors: Any) -> float:
+        """How much worse a discrete choice is than the best one, relative to what is compared."""
+        return 0.0
 
     def lowered(self) -> Lowered | Inline:
         """The default torch lowering."""

@@ -47,6 +47,7 @@ class Nearest(Op):
 
     keyword: ClassVar[str] = "codebook"
     along_tokens: ClassVar[bool] = False
+    discrete: ClassVar[bool] = True
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("f", "feature", optional=False, positional=True, help="what is quantised"),
         OpParameter("codes", "number", optional=False, positional=True, help="how many codewords"),
@@ -98,9 +99,13 @@ class Nearest(Op):
 
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """All distances, directly."""
-        f, code = tensors
-        distance = ((f.detach().unsqueeze(3) - code.detach().unsqueeze(2)) ** 2).sum(-1)
-        return distance.argmin(-1, keepdim=True)
+        return _distances(*tensors).argmin(-1, keepdim=True)
+
+    def regret(self, context: OracleContext, choice: Any, *tensors: Any) -> float:
+        """Squared distances beyond the least, relative to the largest that was compared."""
+        distance = _distances(*tensors)
+        own = distance.gather(-1, choice.long())
+        return float((own - distance.amin(-1, keepdim=True)).max() / distance.amax())
 
     def lowered(self) -> Lowered:
         """Distances by one matrix product."""
@@ -208,6 +213,11 @@ class FollowTokens(Op):
         """Two scatters."""
         reads = (Read(self.f), Read(self.code), Read(self.weight), Read(self.label))
         return Lowered("followed_tokens", (*reads, self.decay), ("_code", "_weight"))
+
+
+def _distances(f: Any, code: Any) -> Any:
+    """Squared distances of every token from every codeword."""
+    return ((f.detach().unsqueeze(3) - code.detach().unsqueeze(2)) ** 2).sum(-1)
 
 
 def chosen_codes(code: Any, label: Any) -> Any:
