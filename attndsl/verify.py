@@ -31,7 +31,7 @@ They overflow a careless exponential; of still larger ones float32 itself loses 
 """
 LARGE_INDIRECTLY = 2.0
 """As much where inputs reach the scores through other operators, which multiply them further."""
-LEAST_SHARE = 0.01
+LEAST_SHARE = 0.25
 """Of the largest value of all tensors: smaller ones are compared with this."""
 SAMPLE = 64
 CROWDED = 1 << 22
@@ -220,8 +220,8 @@ def _run(
 def largest_error(found: list[Tensor], exact: list[Tensor]) -> float:
     """The largest relative error of several tensors.
 
-    Some gradients are zero by cancellation, their rounding is not: a hundredth of the largest value of all
-    is the least scale.
+    Some gradients are zero by cancellation, their rounding is not: a quarter of the largest value of all is
+    the least scale.
     """
     sizes = (float(e[torch.isfinite(e)].abs().max()) for e in exact if bool(torch.isfinite(e).any()))
     least = LEAST_SHARE * max(sizes, default=0.0)
@@ -268,6 +268,8 @@ def make_learned(program: Program, case: Case) -> dict[str, Tensor]:
         tensor = torch.randn(_shape(value.type, sizes, case.batch), generator=generator)
         if value.op.fan_in is not None:
             tensor = tensor * float(evaluate(value.op.fan_in, sizes, EXACT)) ** -0.5
+        elif not value.op.state:
+            tensor = tensor * 0.3
         tensors[value.name] = 1.0 + tensor.abs() if value.op.init == "ones" else tensor
     return tensors
 
