@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,8 @@ NUMPY = Arrays(np, np.float64)
 LO, HI = ".lo", ".hi"
 MAX_CODE = 2**62
 """Codes of rows stay below this."""
+CACHED = 1 << 14
+"""Boxes evaluated at a time: temporary arrays that fit a cache are reused, larger ones are paged in anew."""
 SPARSE = 16
 """Where fewer than one in so many values occurs, they are told apart by sorting."""
 
@@ -87,11 +89,25 @@ class Predicate:
 
     def decide(self, boxes: Boxes) -> tuple[Bools, Bools]:
         """For each box pair, whether every pair must and whether any pair may be visible."""
-        found = evaluate_all(
-            self._bounds.interval(self.condition), self._box_values(boxes), NUMPY, self._loads
-        )
-        must, may = (np.broadcast_to(np.asarray(v, dtype=bool), (len(boxes),)) for v in found)
+        ends = self._bounds.interval(self.condition)
+        must, may = self._evaluated(ends, boxes, np.bool_, self._loads)
         return must, may
+
+    def _evaluated(
+        self,
+        exprs: Sequence[Expr],
+        boxes: Boxes,
+        dtype: type[np.generic],
+        loads: Mapping[str, Any] | None = None,
+    ) -> NDArray[Any]:
+        """Values of expressions of box bounds, (expressions, boxes)."""
+        found = np.empty((len(exprs), len(boxes)), dtype=dtype)
+        for start in range(0, len(boxes), CACHED):
+            part = slice(start, start + CACHED)
+            values = evaluate_all(exprs, self._box_values(boxes.take(part)), NUMPY, loads)
+            for row, value in zip(found, values):
+                row[part] = value
+        return found
 
     def _box_values(self, boxes: Boxes) -> dict[str, Ints]:
         values: dict[str, Ints] = {}
@@ -108,9 +124,9 @@ class Predicate:
         parameters.of_condition(self.condition)
         if parameters.unique:
             return np.arange(len(boxes), dtype=np.int64)
-        columns = evaluate_all(parameters.found, self._box_values(boxes), NUMPY)
+        columns = self._evaluated(list(parameters.found), boxes, np.int64)
         sizes = np.concatenate([boxes.query_hi - boxes.query_lo, boxes.key_hi - boxes.key_lo], axis=-1)
-        return classes([np.broadcast_to(c, len(boxes)) for c in columns] + list(sizes.T), len(boxes))
+        return classes([*columns, *sizes.T], len(boxes))
 
     def points(self, queries: Ints, keys: Ints) -> Bools:
         """The condition at points: queries (..., q, axes) against keys (..., k, axes) gives (..., q, k)."""
