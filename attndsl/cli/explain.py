@@ -68,22 +68,29 @@ def _explain_code(code: str, as_json: bool) -> int:
 
 def describe(program: Program, sizes: dict[str, int]) -> dict[str, Any]:
     """What the compiler knows: types, requirements, and per attend its mask, tiles, counts and proofs."""
-    from attndsl.ir.ops import Attend
+    from attndsl.ir.tokens import Pairs
+    from attndsl.picture.program import program_rows
+    from attndsl.planning.costs import program_costs
     from attndsl.planning.plan import sample_fields
+    from attndsl.planning.sizes import completed
 
     fields = sample_fields(program, sizes, heads=sizes["heads"])
+    every = completed(program, sizes)
+    rows = program_rows(program, program_costs(program, sizes))
     return {
         "attention": program.name,
         "parameters": dict(program.parameters),
         "tokens": [str(tokens) for tokens in program.token_sets],
         "inputs": {value.name: f"{value.type.kind} {value.type.shape_words}" for value in program.inputs},
+        "learned": {value.name: value.type.shape_words for value in program.learned},
+        "values": [{"call": row.call, "tokens": row.target.name, **row.cost.to_dict()} for row in rows],
         "requires": [f"{r.subject}: {r.text}" for r in program.requirements],
         "sizes": sizes,
         "sampled_fields": sorted(fields),
         "attends": [
-            _describe_attend(program, value.name, value.op, sizes, fields)
+            _describe_attend(program, value.name, value.op, every, fields)
             for value in program.attends
-            if isinstance(value.op, Attend)
+            if not isinstance(value.op.key_tokens.origin, Pairs)
         ],
     }
 
@@ -110,6 +117,7 @@ def _describe_attend(
         **{part: show_named(expr, program.labels) for part, expr in op.expressions.items()},
         "layout": layouts[0].name,
         "tile": {"q": list(choice.query), "k": list(choice.key)},
+        "kernel": op.kernel,
         "why": f"visits {choice.visits / sizes['heads']:.0f} key slots per query, fewest of the shapes tried",
         "classes": [
             {
@@ -129,10 +137,17 @@ def _print(console: Console, report: dict[str, Any]) -> None:
     console.print(f"  tokens    {', '.join(report['tokens'])}", markup=False)
     for name, type_ in report["inputs"].items():
         console.print(f"  input     {name}: {type_}", markup=False)
+    for name, type_ in report["learned"].items():
+        console.print(f"  learned   {name}: {type_}", markup=False)
     for requirement in report["requires"]:
         console.print(f"  requires  {requirement}", markup=False)
     sizes = ", ".join(f"{name} = {value}" for name, value in report["sizes"].items())
     console.print(f"  at        {sizes}", markup=False)
+    if len(report["values"]) > 1:
+        console.print()
+        for value in report["values"]:
+            cost = f": {value['formula']} = {value['flops']:,} operations" if value["flops"] else ""
+            console.print(f"  {value['call']} on {value['tokens']}{cost}", markup=False, soft_wrap=True)
     for attend in report["attends"]:
         _print_attend(console, attend)
 
@@ -141,7 +156,7 @@ def _print_attend(console: Console, attend: dict[str, Any]) -> None:
     console.print(
         f"\n[bold]{attend['name']}[/bold]: queries on {attend['queries']}, keys on {attend['keys']}"
     )
-    for part in ("where", "bias", "score", "scale"):
+    for part in ("where", "bias", "score", "scale", "times"):
         for at, line in enumerate(attend.get(part, [])):
             console.print(f"  {part if at == 0 else '':9} {line}", markup=False, soft_wrap=True)
     tile = " against ".join("x".join(map(str, attend["tile"][side])) for side in ("q", "k"))

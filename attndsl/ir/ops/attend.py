@@ -68,7 +68,8 @@ class Attend(Op):
     """One attention: its operands and the pair expressions that shape the scores.
 
     Attributes:
-        heads: how many heads the result has.
+        query_tokens, key_tokens: what `i` and `j` range over.
+        score_width: the width of queries and keys, or None if there are none.
     """
 
     keyword: ClassVar[str] = "attend"
@@ -97,6 +98,7 @@ class Attend(Op):
     score: Expr | None = None
     times: Expr | None = None
     normalize: str = "softmax"
+    score_width: Expr | None = None
 
     @classmethod
     def domain(cls, given: Mapping[str, Any]) -> tuple[TokenSet, TokenSet] | None:
@@ -148,6 +150,7 @@ class Attend(Op):
                 score=_put(args.get("score"), own_heads),
                 times=_put(args.get("times"), own_heads),
                 normalize=normalize,
+                score_width=width,
             )
         )
 
@@ -221,8 +224,12 @@ class Attend(Op):
     def contracts(self) -> bool:
         """Whether sums over keys come first: the weights are plain products, all visible or causal."""
         plain = self.normalize in ("linear", "none") and self.q is not None and self.k is not None
-        return plain and self.score is None and self.bias is None and self.times is None and (
-            self.where is TRUE or self.causal
+        return (
+            plain
+            and self.score is None
+            and self.bias is None
+            and self.times is None
+            and (self.where is TRUE or self.causal)
         )
 
     @property
@@ -249,10 +256,11 @@ class Attend(Op):
         return Lowered("attend", (Kernel(self.kernel), Hooks(self), *reads), results)
 
     def flops(self) -> Expr:
-        """Two products per visible pair: scores and values."""
+        """Two products per visible pair: scores over the queries' width, values over their own."""
         heads = self.type.heads if self.type.heads is not None else Const(1)
         assert self.type.width is not None
-        return Var("pairs") * heads * (4 * self.type.width)
+        scores = Const(0) if self.score_width is None else self.score_width
+        return 2 * Var("pairs") * heads * (scores + self.type.width)
 
 
 def _per_head(xp: Any, tensor: Any, heads: int) -> Any:

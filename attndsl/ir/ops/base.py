@@ -17,7 +17,17 @@ from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields
 
 Role = Literal[
-    "feature", "features", "condition", "real", "score", "number", "numbers", "places", "tokens", "axes", "word"
+    "feature",
+    "features",
+    "condition",
+    "real",
+    "score",
+    "number",
+    "numbers",
+    "places",
+    "tokens",
+    "axes",
+    "word",
 ]
 
 
@@ -104,7 +114,11 @@ class Over:
     @property
     def dims(self) -> tuple[int, ...]:
         """The dimensions of `(batch, heads, *extents, width)`; the width is the last, -1."""
-        return (*((1,) if self.heads else ()), *(axis + 2 for axis in self.axes), *((-1,) if self.width else ()))
+        return (
+            *((1,) if self.heads else ()),
+            *(axis + 2 for axis in self.axes),
+            *((-1,) if self.width else ()),
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,9 @@ class Kernel:
     name: str
 
 
-LoweredArgument = Read | Places | Hooks | Kernel | Expr | TokenSet | int | str | None | tuple["LoweredArgument", ...]
+LoweredArgument = (
+    Read | Places | Hooks | Kernel | Expr | TokenSet | int | str | None | tuple["LoweredArgument", ...]
+)
 
 
 @dataclass(frozen=True)
@@ -257,6 +273,11 @@ class Op:
         raise NotImplementedError
 
     @property
+    def word(self) -> str:
+        """What it is called in descriptions."""
+        return self.keyword
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the values it reads as a whole."""
         return ()
@@ -336,4 +357,6 @@ def real(operand: Operand, keyword: str, argument: str = "f") -> None:
     """
     if operand.type.kind != "real":
         what = f"`{keyword}` needs real numbers, but `{operand.name}` is {operand.type.kind}"
-        raise IllTyped(WrongOperand(what, "", "look it up in an expression, or use it with by = ..."), argument)
+        raise IllTyped(
+            WrongOperand(what, "", "look it up in an expression, or use it with by = ..."), argument
+        )

@@ -56,6 +56,7 @@ class Nearest(Op):
 
     f: str
     code: str
+    width: Expr
     type: FeatureType
 
     @classmethod
@@ -80,7 +81,7 @@ class Nearest(Op):
         weight_type = replace(shape, width=None)
         weight = add(Learn(weight_type, "ones", state=True), "weight")
         label_type = replace(f.type.value, kind="int", width=None, labels=codes)
-        label = add(cls(f.name, code.name, label_type), "label")
+        label = add(cls(f.name, code.name, f.type.width, label_type), "label")
         hat = add(Assigned(f.name, code.name, label.name, f.type.value), "hat")
         lookup = Load(label.name, f.type.tokens.coordinates(QUERY), "int")
         count_type = FeatureType(codes, batch=True, heads=f.type.heads)
@@ -113,7 +114,7 @@ class Nearest(Op):
 
     def flops(self) -> Expr:
         """One product with every codeword."""
-        return 2 * size(replace(self.type, width=None)) * self.codes.axes[0].extent
+        return 2 * size(self.type) * self.width * self.codes.axes[0].extent
 
     @property
     def codes(self) -> TokenSet:

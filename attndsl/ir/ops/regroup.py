@@ -1,6 +1,6 @@
 """`sum mean max count` of tokens by where they go: the adjoint of `gather`.
 
-    c[t] = sum of f[i] over the tokens i with by(i) = t        tokens that go outside the set are left out
+c[t] = sum of f[i] over the tokens i with by(i) = t        tokens that go outside the set are left out
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class Regroup(Op):
         return add(cls(None if f is None else f.name, how, source, coords, type_))
 
     @property
+    def word(self) -> str:
+        """The word of the spec."""
+        return self.how
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """The feature, if there is one."""
         return () if self.f is None else (self.f,)
@@ -100,10 +105,7 @@ class Regroup(Op):
 
     def flops(self) -> Expr:
         """One addition per element."""
-        total: Any = size(self.type)
-        for old, new in zip(self.source.axes, self.type.tokens.axes):
-            total = total * old.extent // new.extent
-        return total
+        return size(replace(self.type, tokens=self.source))
 
 
 class Count(Regroup):
