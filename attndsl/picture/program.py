@@ -1,4 +1,4 @@
-"""A program as a picture: its token sets side by side, and below them, value by value, what moves between them.
+"""A program as a picture: its token sets side by side, below them, value by value, what moves between them.
 
 Every value is a row. An attend is an arrow from the keys' set to the queries' set; operators that stay on a
 set are a mark on its line. Beside a row stand the value and what it costs.
