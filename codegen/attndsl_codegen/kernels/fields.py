@@ -17,10 +17,7 @@ class Field:
 
     def __call__(self, *coords: Tensor | int) -> Tensor:
         """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped: (batch, heads, ...)."""
-        index = torch.zeros((), dtype=torch.long)
-        for coord, extent in zip(coords, self.extents):
-            index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
-        index = index.to(self.data.device)
+        index = self.number(*coords)
         flat = self.data.flatten(2)
         if index.dim() == 0:
             return flat[:, :, index.view(1, 1, 1)]
@@ -31,6 +28,13 @@ class Field:
             return flat[:, heads, index]
         batch = torch.arange(flat.shape[0], device=index.device).view(-1, 1, 1, 1, 1)
         return flat[batch, heads, index]
+
+    def number(self, *coords: Tensor | int) -> Tensor:
+        """Token numbers of coordinates, clamped to the field's tokens."""
+        index = torch.zeros((), dtype=torch.long)
+        for coord, extent in zip(coords, self.extents):
+            index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
+        return index.to(self.data.device)
 
 
 class VisibleField:
@@ -44,6 +48,20 @@ class VisibleField:
         """As the field's, one value per pair."""
         values = self.field(*coords)
         return torch.where(self.visible, values, values.detach())
+
+
+class FieldAt:
+    """A field for pairs of tiles, each of its own batch element and head, (pairs, 1, 1)."""
+
+    def __init__(self, field: Field, batch: Tensor, head: Tensor) -> None:
+        self.field = Field(field.data.to(batch.device))
+        batches, heads = field.data.shape[:2]
+        self.batch = batch if batches > 1 else torch.zeros_like(batch)
+        self.head = head if heads > 1 else torch.zeros_like(head)
+
+    def __call__(self, *coords: Tensor | int) -> Tensor:
+        """Values at coordinates (pairs, queries, keys), clamped."""
+        return self.field.data.flatten(2)[self.batch, self.head, self.field.number(*coords)]
 
 
 class Pyramid:

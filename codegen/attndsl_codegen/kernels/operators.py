@@ -36,10 +36,10 @@ def token_numbers(places: tuple[Any, ...], extents: tuple[int, ...], device: tor
         inside = inside & (place >= 0) & (place < extent)
         number = number * extent + place.clamp(0, extent - 1)
     number, inside = torch.broadcast_tensors(number, inside)
-    return rows_of(number), rows_of(inside)
+    return per_token(number), per_token(inside)
 
 
-def rows_of(value: Tensor) -> Tensor:
+def per_token(value: Tensor) -> Tensor:
     """A value per token, (..., 1, tokens, 1) with any leading axes, as (batch, heads, tokens)."""
     return value[(None,) * (5 - value.dim())][:, :, 0, :, 0]
 

@@ -50,3 +50,24 @@ class Bricks:
         for coord, extent in zip(coords, self.extents):
             number = number * extent + coord
         return number
+
+    def boxes_of(self, tiles: Tensor) -> list[Range]:
+        """The tokens of each tile, per axis."""
+        places = torch.stack(torch.unravel_index(tiles, self.grid), -1)
+        return self.box(places, places)
+
+    def run(self) -> int:
+        """How many consecutive tokens every tile consists of: a divisor of its last side and of the last extent."""
+        return math.gcd(self.tile[-1], self.extents[-1])
+
+    def runs(self, tiles: Tensor, run: int) -> Tensor:
+        """The numbers of the runs of `run` tokens of each tile, (tiles, slots / run); they stay inside the set."""
+        coarse = Bricks(
+            (*self.extents[:-1], self.extents[-1] // run), (*self.tile[:-1], self.tile[-1] // run)
+        )
+        return coarse.tokens(coarse.coordinates(tiles)[0])
+
+    def whole(self, tiles: Tensor) -> Tensor:
+        """Which tiles have a token in every slot."""
+        places = torch.stack(torch.unravel_index(tiles, self.grid), -1)
+        return ((places + 1) * torch.tensor(self.tile) <= torch.tensor(self.extents)).all(-1)
