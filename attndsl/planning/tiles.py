@@ -20,7 +20,10 @@ ROUGH_SAMPLES, SAMPLES = 8, 48
 CONTENDER = 2.0
 """Shapes that visit more than so many times the fewest slots are out."""
 QUERY_SLOTS, KEY_SLOTS = 64, 16
-"""Keys are gathered row by row, so fine key tiles cost little and fit the mask better."""
+FINE_KEY_SLOTS = 4
+"""Keys are gathered run by run, so fine key tiles cost little and fit the mask better."""
+GATHERED = 0.5
+"""What one more run costs, in visits: a run of r keys costs r + this."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,22 @@ def choose_tiles(
     bricks = [
         (Brick(query, q), Brick(key, k))
         for q in candidates(query, QUERY_SLOTS)
-        for k in candidates(key, KEY_SLOTS)
+        for count in ((KEY_SLOTS, FINE_KEY_SLOTS) if len(key) > 1 else (KEY_SLOTS,))
+        for k in candidates(key, count)
     ]
-    rough = [_visits(predicates, *pair, ROUGH_SAMPLES) for pair in bricks]
+    rough = [_visits(predicates, q, k, ROUGH_SAMPLES) * _gathering(k) for q, k in bricks]
     choices = [
         TileChoice(q.tile, k.tile, _visits(predicates, q, k, SAMPLES))
-        for (q, k), visits in zip(bricks, rough)
-        if visits <= CONTENDER * min(rough)
+        for (q, k), cost in zip(bricks, rough)
+        if cost <= CONTENDER * min(rough)
     ]
-    return min(choices, key=lambda choice: (round(choice.visits), max(choice.query), max(choice.key)))
+    costs = {choice: choice.visits * _gathering(Brick(key, choice.key)) for choice in choices}
+    return min(choices, key=lambda choice: (round(costs[choice]), max(choice.query), max(choice.key)))
+
+
+def _gathering(key: Brick) -> float:
+    """What a visit costs, gathering included: keys come in runs along the last axis."""
+    return 1 + GATHERED / key.tile[-1]
 
 
 def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:

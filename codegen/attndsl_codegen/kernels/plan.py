@@ -26,6 +26,8 @@ class Group:
         queries: query tiles (members,).
         keys: the key tiles of each (members, visited), ascending.
         classes: the masks of the visited tiles (1 or members, visited); None where everything is visible.
+        runs, query_runs: the same tiles as numbers of runs of consecutive tokens, (members, runs).
+        whole: whether every query slot holds a token.
         window, query_window: first token and distance between members, where the keys (queries) of every
             member are consecutive tokens; None where they are not.
     """
@@ -35,6 +37,9 @@ class Group:
     queries: Tensor
     keys: Tensor
     classes: Tensor | None = None
+    runs: Tensor | None = None
+    query_runs: Tensor | None = None
+    whole: bool = True
     window: tuple[int, int] | None = None
     query_window: tuple[int, int] | None = None
 
@@ -51,6 +56,8 @@ class Group:
             queries=self.queries[members],
             keys=self.keys[members],
             classes=self.classes if shared else self.classes[members],  # type: ignore[index]
+            runs=self.runs[members],  # type: ignore[index]
+            query_runs=self.query_runs[members],  # type: ignore[index]
             window=moved(self.window, members.start),
             query_window=moved(self.query_window, members.start),
         )
@@ -104,7 +111,7 @@ def make_plan(
         owner = b if mechanism.varies_by_batch else None, h if mechanism.varies_by_head else None
         every = Group(*owner, pairs[here, 2], pairs[here, 3], classes[here])
         groups += [part for group in grouped(every, query) for part in alike(group)]
-    return Plan(query, key, masks, [windowed(group, query, key) for group in groups])
+    return Plan(query, key, masks, [placed(group, query, key) for group in groups])
 
 
 def visible_tiles(
@@ -207,24 +214,27 @@ def alike(group: Group) -> list[Group]:
     return parts
 
 
-def windowed(group: Group, query: Bricks, key: Bricks) -> Group:
-    """Notes where queries or keys are consecutive tokens, at equal distances from member to member."""
+def placed(group: Group, query: Bricks, key: Bricks) -> Group:
+    """The group with its tiles as runs of tokens, and as windows where runs follow each other."""
+    whole = bool(query.whole(group.queries).all())
+    key_whole = bool(key.whole(group.keys.flatten()).all())
+    query_runs = query.runs(group.queries, query.run())
+    runs = key.runs(group.keys, key.run()).flatten(1)
     return replace(
         group,
-        query_window=window(query, group.queries.unsqueeze(-1)),
-        window=window(key, group.keys),
+        runs=runs,
+        query_runs=query_runs,
+        whole=whole,
+        query_window=window(query_runs, query.run()) if whole else None,
+        window=window(runs, key.run()) if key_whole else None,
     )
 
 
-def window(bricks: Bricks, tiles: Tensor) -> tuple[int, int] | None:
-    """First token and distance of rows of tiles that are consecutive tokens; None if they are not."""
-    if not bool(bricks.whole(tiles.flatten()).all()):
-        return None
-    run = bricks.run()
-    runs = bricks.runs(tiles.flatten(), run).view(len(tiles), -1)
+def window(runs: Tensor, length: int) -> tuple[int, int] | None:
+    """First token and distance of rows of runs that are consecutive tokens; None if they are not."""
     if not bool((runs.diff(dim=1) == 1).all()):
         return None
     distances = runs[:, 0].diff()
     if len(distances) and bool((distances != distances[0]).any()):
         return None
-    return int(runs[0, 0]) * run, int(distances[0]) * run if len(distances) else 0
+    return int(runs[0, 0]) * length, int(distances[0]) * length if len(distances) else 0

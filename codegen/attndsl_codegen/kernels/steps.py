@@ -18,8 +18,10 @@ WORKSPACE = 1 << 21
 class Step:
     """A few query tiles of one group, for the batch elements and heads of their layer."""
 
-    def __init__(self, plan: Plan, group: Group, layers: tuple[int, int], device: torch.device) -> None:
-        self.plan, self.group, self.device = plan, group, device
+    def __init__(
+        self, plan: Plan, group: Group, layers: tuple[int, int], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.plan, self.group, self.device, self.dtype = plan, group, device, dtype
         self.layer = group.layer
         self.layers = (
             layers[0] if group.batch is None else 1,
@@ -35,8 +37,9 @@ class Step:
     @cached_property
     def exists(self) -> Tensor | None:
         """Which query slots hold a token, (tiles, slots); None if all do."""
-        exists = self.plan.query.coordinates(self.group.queries)[1]
-        return None if bool(exists.all()) else exists.to(self.device)
+        if self.group.whole:
+            return None
+        return self.plan.query.coordinates(self.group.queries)[1].to(self.device)
 
     @cached_property
     def i(self) -> list[Tensor]:
@@ -58,6 +61,15 @@ class Step:
             return None
         visible = self.plan.masks.index_select(0, classes.flatten()).unflatten(0, classes.shape)
         return visible.transpose(1, 2).flatten(2).to(self.device)
+
+
+    @cached_property
+    def hidden(self) -> Tensor | None:
+        """Minus infinity for pairs that are not visible, else zero, (1, 1 or tiles, queries, keys)."""
+        if self.visible is None:
+            return None
+        zeros = torch.zeros(self.visible.shape, dtype=self.dtype, device=self.device)
+        return zeros.masked_fill_(~self.visible, -torch.inf).unsqueeze(0)
 
 
 class Operand:
@@ -87,8 +99,10 @@ class Operand:
 
     def numbers(self, step: Step) -> Tensor:
         """The rows of a step."""
-        tiles = step.group.queries if self.query else step.group.keys
-        runs = self.bricks.runs(tiles, self.run).reshape(len(tiles), -1)
+        runs = step.group.query_runs if self.query else step.group.runs
+        assert runs is not None
+        if self.run < self.bricks.run():
+            runs = (runs.unsqueeze(-1) * self.bricks.run() + torch.arange(self.bricks.run())).flatten(1)
         return self.rows.numbers(step.layer, runs.to(step.device))
 
     def view(self, step: Step) -> Tensor | None:
@@ -106,18 +120,20 @@ class Operand:
         return self.space[:rows]
 
 
-def steps(plan: Plan, q: Tensor, v: Tensor) -> Iterator[Step]:
-    """The plan in pieces whose gathered keys fit the workspace."""
+def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype) -> Iterator[Step]:
+    """The plan in pieces whose gathered keys fit the workspace; masks are of type `dtype`."""
     layers = (q.shape[0], q.shape[1])
     for group in plan.groups:
         rows = (1 if group.batch is not None else layers[0]) * (1 if group.head is not None else layers[1])
         tokens = plan.query.slots if group.window is not None else plan.key.slots * group.keys.shape[1]
         size = max(1, WORKSPACE // (rows * tokens * max(q.shape[-1], v.shape[-1]) * 4))
-        mask: Tensor | None = None
+        shares = group.classes is not None and len(group.classes) == 1
+        first: Step | None = None
         for start in range(0, len(group.queries), size):
-            step = Step(plan, group.part(slice(start, start + size)), layers, q.device)
-            if group.classes is not None and len(group.classes) == 1:
-                step.visible = mask = step.visible if mask is None else mask
+            step = Step(plan, group.part(slice(start, start + size)), layers, q.device, dtype)
+            if shares and first is not None:
+                step.visible, step.hidden = first.visible, first.hidden
+            first = step
             yield step
 
 

@@ -74,7 +74,7 @@ class TiledAttention(torch.autograd.Function):
         fused = FUSES and can_fuse(mechanism, q, v) and not real_fields
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in ((q, "query"), (k, "key"), (v, "key"))]
         results = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse)]
-        for step in steps(plan, q, v):
+        for step in steps(plan, q, v, at["real dtype"]):
             tensors = [tiles_of(operand, step).to(at["real dtype"]) for operand in operands]
             if fused:
                 mask = additive_mask(mechanism, at, step)
@@ -104,7 +104,7 @@ class TiledAttention(torch.autograd.Function):
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in zip((q, k, v), sides)]
         saved = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse.unsqueeze(-1), grad_out)]
         totals = [Operand(t, plan, side, q.shape[1]) for t, side in zip(grads, sides)]
-        for step in steps(plan, q, v):
+        for step in steps(plan, q, v, dtype):
             parts = tuple(tiles_of(operand, step).to(dtype) for operand in operands)
             o, row_lse, g = (tiles_of(operand, step).to(dtype) for operand in saved)
             row_lse = row_lse.squeeze(-1)
@@ -138,9 +138,7 @@ def additive_mask(mechanism: type[Mechanism], at: dict[str, Any], step: Step) ->
 
     Minus infinity where a pair is hidden, the bias where there is one.
     """
-    dtype, mask = at["real dtype"], None
-    if step.visible is not None:
-        mask = torch.zeros(step.visible.shape, dtype=dtype).masked_fill_(~step.visible, -torch.inf).unsqueeze(0)
+    dtype, mask = at["real dtype"], step.hidden
     if mechanism.bias is not None:
         bias = torch.as_tensor(mechanism.bias(*step.i, *step.j, at_step(at, step)), dtype=dtype)
         bias = folded(bias[(None,) * (5 - bias.dim())], step)
