@@ -76,7 +76,10 @@ class Declarations:
 
     def _shape(self, type_: FeatureType) -> str:
         extents = [Const(a.largest) if a.bound is not None else a.extent for a in type_.tokens.axes]
-        sizes = [*([] if type_.heads is None else [type_.heads]), *([] if type_.tokens == SINGLE else extents)]
+        sizes = [
+            *([] if type_.heads is None else [type_.heads]),
+            *([] if type_.tokens == SINGLE else extents),
+        ]
         shown = [show_size(size) for size in [*sizes, *([] if type_.width is None else [type_.width])]]
         return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
 

@@ -43,7 +43,9 @@ class Front:
         simple = all(value.type.partial for value in self.program.computed)
         lines = [
             *signature(
-                "compute", [*parameters, "grid: Grid", "return_lse: bool"], "tuple[Any, dict[str, Tensor], Any]"
+                "compute",
+                [*parameters, "grid: Grid", "return_lse: bool"],
+                "tuple[Any, dict[str, Tensor], Any]",
             ),
             '    """Checks the arguments; the results, the losses, and the state after a step of training."""',
             f"    at, flat, is_flat = read_arguments(ARGUMENTS, {{{tensors}}}, grid)",

@@ -9,12 +9,12 @@ from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import Attend, Hooks, Inline, Kernel, Lowered, LoweredArgument, Places, Read
 from attndsl.ir.program import Program, Value
 from attndsl.ir.tokens import TokenSet
-from attndsl.ir.walk import postorder, variables
+from attndsl.ir.walk import postorder
 from attndsl_codegen.hooks import HookPrinter, Tiles
 from attndsl_codegen.names import TokenNames, safe
 from attndsl_codegen.places import PlacesPrinter
-from attndsl_codegen.printers.python import TorchPrinter
 from attndsl_codegen.printers.body import signature
+from attndsl_codegen.printers.python import TorchPrinter
 
 KERNELS_WITH_TILES = ("tiled",)
 """Kernels that plan tiles; the others need no bounds of the mask."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from attndsl.ir.index import Expr
 from attndsl.ir.ops.base import (
     Arguments,
     Builder,
@@ -19,7 +20,6 @@ from attndsl.ir.ops.base import (
     real,
 )
 from attndsl.ir.tokens import Axis, Channels, TokenSet
-from attndsl.ir.index import Expr
 from attndsl.ir.types import FeatureType
 
 

@@ -23,7 +23,6 @@ from attndsl.ir.ops.base import (
     IllTyped,
     Lowered,
     Op,
-    Operand,
     OpParameter,
     OracleContext,
     Read,

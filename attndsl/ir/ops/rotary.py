@@ -6,7 +6,7 @@ Llama. On a grid the width is cut into equal parts, one per axis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from attndsl.ir.index import Const, Expr

@@ -62,9 +62,7 @@ class ChunkedAttention(torch.autograd.Function):
             wanted = [(o, g[:, :, rows].to(dtype)) for o, g in zip(found, grad_outputs) if g is not None]
             needed = [at for at, leaf in enumerate(leaves) if leaf is not None]
             outputs, upstream = zip(*wanted)
-            parts = torch.autograd.grad(
-                outputs, [leaves[at] for at in needed], upstream, allow_unused=True
-            )
+            parts = torch.autograd.grad(outputs, [leaves[at] for at in needed], upstream, allow_unused=True)
             for at_leaf, part in zip(needed, parts):
                 if part is not None:
                     grads[at_leaf] += part  # type: ignore[operator]

@@ -1,7 +1,7 @@
 """Attention whose weights are plain products: sums over keys come first, so the cost is linear in the tokens.
 
-    out[i] = scale * q[i] @ (sum over j of k[j] v[j])          Katharopoulos et al., Linear transformers, 2020
-    causal: the sum runs over j <= i, chunk by chunk with a carried state
+out[i] = scale * q[i] @ (sum over j of k[j] v[j])          Katharopoulos et al., Linear transformers, 2020
+causal: the sum runs over j <= i, chunk by chunk with a carried state
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def contracted(
     else:
         out = products(q, k, v)
         if divides:
-            out = out / away_from_zero(q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2))
+            out = out / away_from_zero(
+                q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2)
+            )
     return out.to(kind), None
 
 

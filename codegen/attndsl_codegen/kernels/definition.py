@@ -30,7 +30,10 @@ def weighted_rows(
         q: these queries only, (batch, heads, rows, width).
     """
     dtype, heads = at["real dtype"], at["heads"]
-    i, j = coordinates(mechanism.query.extents(at), v.device), coordinates(mechanism.key.extents(at), v.device)
+    i, j = (
+        coordinates(mechanism.query.extents(at), v.device),
+        coordinates(mechanism.key.extents(at), v.device),
+    )
     i, j = [coord[rows].view(1, -1, 1) for coord in i], [coord.view(1, 1, -1) for coord in j]
     at = {**at, "head": torch.arange(heads, device=v.device).view(-1, 1, 1, 1)}
     v = per_query_head(v.to(dtype), heads)

@@ -28,9 +28,14 @@ def reduced(f: Tensor, how: str, extents: tuple[int, ...], dims: tuple[int, ...]
     return found.flatten(2, -2)
 
 
-def token_numbers(places: tuple[Any, ...], extents: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def token_numbers(
+    places: tuple[Any, ...], extents: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Numbers of the tokens at places, clamped to the set, and which places lie inside; (batch, heads, tokens)."""
-    number, inside = torch.zeros((), dtype=torch.long, device=device), torch.ones((), dtype=torch.bool, device=device)
+    number, inside = (
+        torch.zeros((), dtype=torch.long, device=device),
+        torch.ones((), dtype=torch.bool, device=device),
+    )
     for place, extent in zip(places, extents):
         place = torch.as_tensor(place, device=device)
         inside = inside & (place >= 0) & (place < extent)
@@ -74,7 +79,9 @@ def regrouped(f: Tensor | None, how: str, places: tuple[Any, ...], extents: tupl
         return scattered(ones, number, count, "sum")[:, :, :count]
     batch, heads = (max(a, b) for a, b in zip(f.shape[:2], number.shape[:2]))
     every = number.expand(batch, heads, -1, f.shape[-1])
-    found = scattered(f.expand(batch, heads, -1, -1), every, count, "amax" if how == "max" else "sum")[:, :, :count]
+    found = scattered(f.expand(batch, heads, -1, -1), every, count, "amax" if how == "max" else "sum")[
+        :, :, :count
+    ]
     if how != "mean":
         return found
     size = scattered(torch.ones(number.shape, dtype=f.dtype, device=f.device), number, count, "sum")
@@ -157,7 +164,9 @@ def joint_softmax(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 def rotated(f: Tensor, extents: tuple[int, ...], base: float) -> Tensor:
     """Rotary positions: channels c and c + width/2 of each axis' share turn by position * base ** (-2c/width)."""
     if f.shape[-1] % (2 * len(extents)):
-        raise ValueError(f"rotary: a width of {f.shape[-1]} does not divide into halves for {len(extents)} axes")
+        raise ValueError(
+            f"rotary: a width of {f.shape[-1]} does not divide into halves for {len(extents)} axes"
+        )
     turned: list[Tensor] = []
     for part, position in zip(f.chunk(len(extents), -1), coordinates(extents, f.device)):
         a, b = part.chunk(2, -1)

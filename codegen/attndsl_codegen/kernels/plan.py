@@ -205,7 +205,9 @@ def alike(group: Group) -> list[Group]:
     for which in (counts >= SHARED).nonzero().flatten().tolist():
         members = number == which
         classes = None if bool((rows[which] == 0).all()) else rows[which : which + 1]
-        parts.append(replace(group, queries=group.queries[members], keys=group.keys[members], classes=classes))
+        parts.append(
+            replace(group, queries=group.queries[members], keys=group.keys[members], classes=classes)
+        )
     rest = (counts < SHARED)[number]
     if bool(rest.any()):
         kept = group.classes[rest]

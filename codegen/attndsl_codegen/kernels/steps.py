@@ -62,7 +62,6 @@ class Step:
         visible = self.plan.masks.index_select(0, classes.flatten()).unflatten(0, classes.shape)
         return visible.transpose(1, 2).flatten(2).to(self.device)
 
-
     @cached_property
     def hidden(self) -> Tensor | None:
         """Minus infinity for pairs that are not visible, else zero, (1, 1 or tiles, queries, keys)."""

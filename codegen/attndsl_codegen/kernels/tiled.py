@@ -116,10 +116,10 @@ class TiledAttention(torch.autograd.Function):
                 found = fused_backward(mechanism.scale(ctx.at), parts, mask, (o, row_lse), g)
             else:
                 row = None if grad_lse is None else Operand(grad_lse, plan, "query", q.shape[1])
-                g_lse = torch.zeros_like(row_lse) if row is None else tiles_of(row, step).squeeze(-1).to(dtype)
-                *found, field_grads = plain_backward(
-                    ctx, step, real_fields, parts, (o, row_lse), (g, g_lse)
+                g_lse = (
+                    torch.zeros_like(row_lse) if row is None else tiles_of(row, step).squeeze(-1).to(dtype)
                 )
+                *found, field_grads = plain_backward(ctx, step, real_fields, parts, (o, row_lse), (g, g_lse))
                 for total, part in zip(grads[3:], field_grads):
                     if part is not None:
                         total += part
