@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attndsl.api import compile, oracle
-from attndsl.ir.types import Heads
+from attndsl.ir import types
 from tests.examples.cases import CASES, Case
 from tests.examples.definitions import final_scores
 
@@ -25,7 +25,7 @@ def tensors(case: Case) -> dict[str, torch.Tensor]:
         if value.name in case.fields:
             found[value.name] = torch.from_numpy(case.fields[value.name])
             continue
-        heads = KV_HEADS if value.type.heads is Heads.KV else HEADS
+        heads = KV_HEADS if value.type.heads is types.KV_HEADS else HEADS
         width = WIDTH - 2 if value.name == "v" else WIDTH
         found[value.name] = torch.randn(BATCH, heads, *value.type.tokens.extents(case.free_sizes), width)
     return found
