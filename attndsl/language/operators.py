@@ -1,16 +1,18 @@
-"""Calls of operators: their arguments, the pairs that expressions are about, the results' place in the program."""
+"""Calls of operators: their arguments, the pairs that expressions are about, their results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import OPS, Arguments, IllTyped, Op, Operand, OpParameter, Record, Result
+from attndsl.ir.problem import Problem, Span
 from attndsl.ir.rewrite import simplify
-from attndsl.ir.tokens import QUERY, TokenSet
+from attndsl.ir.tokens import KEY, QUERY, Pairs, Relation, TokenSet
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields
 from attndsl.language import problems as p
@@ -19,12 +21,16 @@ from attndsl.language.calls import Signature
 from attndsl.language.evaluator import each
 from attndsl.language.kinds import expect_integer
 from attndsl.language.reductions import read_axes
+from attndsl.language.selections import EntriesReader
 from attndsl.language.scope import Frame, Pair, Value, describe
 from attndsl.language.values import Feature, Fields, Position
 from attndsl.language.vocabulary import suggest
 from attndsl.language.workspace import Workspace
 
 _Result = TypeVar("_Result")
+
+_LONGEST = 32
+"""Characters of an argument that a message quotes."""
 
 LATE = ("condition", "real", "score", "places")
 """Roles of arguments that speak of a query and a key, which the other arguments determine."""
@@ -53,10 +59,14 @@ class _Call:
         """The results, as values of the language."""
         arguments = self._match()
         found: list[Diagnostic] = []
+        if any(q.role == "entries" for q in self.op.parameters):
+            return self._selection(arguments)
         early = [q for q in self.op.parameters if q.role not in LATE and q.name in arguments]
         given: dict[str, Any] = {}
         for parameter in early:
-            given |= _check_all(lambda q: self._early(q, arguments[q.name], given), [parameter], found)
+            if parameter.role == "axes" and "f" in arguments and "f" not in given:
+                continue  # what is wrong with the feature is said already
+            given |= _check_all(partial(self._early, arguments, given), [parameter], found)
         late = [q for q in self.op.parameters if q.role in LATE and q.name in arguments]
         domain = self._domain(given, late, arguments)
         if domain is not None:
@@ -65,6 +75,21 @@ class _Call:
         if found or len(given) < len(arguments):
             raise AttnError(found)
         return self._built(arguments, given, domain)
+
+    def _selection(self, arguments: Mapping[str, list[syntax.Argument]]) -> Value:
+        """A choice among entries, which may be pairs."""
+        reader = EntriesReader(self.work, self.frame, self.op.keyword, self.name, self._operand)
+        nodes = {name: parts[0].value for name, parts in arguments.items()}
+        found: list[Diagnostic] = []
+        numbers = [q for q in self.op.parameters if q.role == "number" and q.name in arguments]
+        given = _check_all(lambda q: self._number(nodes[q.name], q.name), numbers, found)
+        try:
+            given |= reader.read(nodes, self.call.span)
+        except AttnError as error:
+            found += error.diagnostics
+        if found:
+            raise AttnError(found)
+        return self._built(arguments, given, None)
 
     def _built(
         self,
@@ -80,7 +105,7 @@ class _Call:
             "domain": domain,
             "batch": any(type_.batch for type_ in (*tensors, *looked_up)),
             "field heads": [type_.heads for type_ in looked_up],
-            "labels": _labels(given, work.types),
+            "labels": _labels(given, work.types, domain),
         }
 
         def add(op: Op, suffix: str = "") -> Operand:
@@ -90,8 +115,11 @@ class _Call:
         try:
             result = self.op.build(Arguments(given, self.name, extra), add)
         except IllTyped as error:
-            at = arguments[error.argument][0].value.span if error.argument in arguments else self.call.span
-            raise AttnError([Diagnostic(error.problem, at)]) from None
+            at = self.call.span
+            if error.argument in arguments:
+                at = _place_of(arguments[error.argument], error.position)
+            problem = _labelled(error.problem, given.get(error.argument), error.position)
+            raise AttnError([Diagnostic(problem, at)]) from None
         return _as_value(result, self.name)
 
     # --- which argument is which ----------------------------------------------------------------
@@ -113,7 +141,10 @@ class _Call:
             found[variadic.name] = parts
         for parameter in parameters:
             if not parameter.optional and parameter.name not in found:
-                example = f"{keyword}({', '.join(positional) or 'a, b'}, ...)"
+                named = [
+                    f"{q.name} = ..." for q in parameters if not (q.optional or q.positional or q.variadic)
+                ]
+                example = f"{keyword}({', '.join([*positional, *named] if variadic is None else ['a', 'b'])})"
                 missing = p.MissingArgument(f"`{keyword}`", parameter.name, f"write {example}")
                 raise fail(missing, self.call.span)
         return found
@@ -121,8 +152,12 @@ class _Call:
     # --- arguments that stand for themselves ----------------------------------------------------
 
     def _early(
-        self, parameter: OpParameter, arguments: list[syntax.Argument], given: Mapping[str, Any]
+        self,
+        every: Mapping[str, list[syntax.Argument]],
+        given: Mapping[str, Any],
+        parameter: OpParameter,
     ) -> Any:
+        arguments = every[parameter.name]
         node = arguments[0].value
         match parameter.role:
             case "feature":
@@ -132,7 +167,8 @@ class _Call:
             case "features":
                 value = self.work.expressions.value(node, self.frame)
                 parts = value if isinstance(value, tuple) else (value,)
-                return tuple(self._as_operand(parameter.name, part, node) for part in parts)
+                nodes = node.items if isinstance(node, syntax.Tuple) else [node] * len(parts)
+                return tuple(self._as_operand(parameter.name, *pair) for pair in zip(parts, nodes))
             case "number":
                 return self._number(node, parameter.name)
             case "numbers":
@@ -156,12 +192,29 @@ class _Call:
     def _as_operand(self, role: str, value: Value, node: syntax.Expression) -> Operand:
         feature = self.work.as_feature(value, f"{self.name}_{role}", node.span)
         if feature is not None:
-            return Operand(feature.name, feature.type)
-        remedy = "declare it as an input: input q, k, v : x"
-        if isinstance(value, Fields):
-            remedy = f"take one of its parts, e.g. {value.name}.{next(iter(value.members))}"
+            self._check_held(role, feature, node)
+            text = self.frame.module.excerpt(node.span)
+            return Operand(
+                feature.name, feature.type, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+            )
+        match value:
+            case Fields(name=name, members=members):
+                remedy = f"take one of its parts, e.g. {name}.{next(iter(members))}"
+            case tuple():
+                remedy = "take one item, e.g. [0]"
+            case TokenSet() as tokens:
+                remedy = f"name a tensor on it, e.g. input f : {tokens.name}"
+            case Expr():
+                remedy = "a number becomes one in arithmetic with a tensor, e.g. f * 2"
+            case _:
+                remedy = "declare it as an input: input q, k, v : x"
         what = f"`{role}` of {self.op.keyword}"
         raise fail(p.WrongValue(what, "a tensor", describe(value), remedy), node.span)
+
+    def _check_held(self, role: str, feature: Feature, node: syntax.Expression) -> None:
+        """Keys and values on pairs are never held in full, so only attend takes them."""
+        if isinstance(feature.type.tokens.origin, Pairs) and role not in self.op.on_pairs:
+            raise fail(p.OnPairs(f"`{role}` of {self.op.keyword}"), node.span)
 
     def _number(self, node: syntax.Expression, name: str) -> Expr:
         expr = self.work.expressions.number(node, self.frame, f"`{name}`")
@@ -217,7 +270,8 @@ class _Call:
         if domain is None and len(self.work.token_sets) == 1:
             only = self.work.token_sets[0]
             return only, only
-        if domain is None and late and not any(q.role == "feature" for q in self.op.parameters):
+        given_features = [q for q in self.op.parameters if q.role == "feature" and q.name in arguments]
+        if domain is None and late and not given_features:
             where = arguments[late[0].name][0].value.span  # type: ignore[index]
             remedy = "say which tokens are meant: of = x"
             raise fail(p.NoPair("i", "token", remedy), where)
@@ -285,6 +339,22 @@ def _check_all(
     return results
 
 
+def _place_of(arguments: list[syntax.Argument], position: int) -> Span:
+    """Where a part of an argument stands: one of several arguments, or an item of a tuple."""
+    match arguments:
+        case [syntax.Argument(value=syntax.Tuple(items=items))] if position < len(items):
+            return items[position].span
+    return arguments[min(position, len(arguments) - 1)].value.span
+
+
+def _labelled(problem: Problem, argument: Any, position: int) -> Problem:
+    """The problem with the type of the operand beside its caret."""
+    operands = _operands(argument)
+    if isinstance(problem, p.WrongOperand) and not problem.here and position < len(operands):
+        return replace(problem, here=f"this is {operands[position].type.words}")
+    return problem
+
+
 def _operands(value: Any) -> tuple[Operand, ...]:
     match value:
         case Operand():
@@ -305,13 +375,24 @@ def _expressions(value: Any) -> tuple[Expr, ...]:
             return ()
 
 
-def _labels(given: Mapping[str, Any], types: Mapping[str, FeatureType]) -> TokenSet | None:
-    """The set that a label numbers, where coordinates are one label."""
+def _labels(
+    given: Mapping[str, Any], types: Mapping[str, FeatureType], domain: tuple[TokenSet, TokenSet] | None
+) -> TokenSet | None:
+    """The set that coordinates lie on, where they say so: one label, or the whole of `i` or `j`."""
     for value in given.values():
         match value:
             case (Load(field),):
                 return types[field].labels
+            case tuple() as coords if domain is not None and _on_relation(given):
+                for role, tokens in zip((QUERY, KEY), domain):
+                    if coords == tokens.coordinates(role):
+                        return tokens
     return None
+
+
+def _on_relation(given: Mapping[str, Any]) -> bool:
+    """Whether the feature of a call lives on pairs, so that its coordinates are `i` and `j`."""
+    return any(isinstance(operand.type.tokens.origin, Relation) for operand in _operands(given.get("f")))
 
 
 def _as_value(result: Result, name: str) -> Value:

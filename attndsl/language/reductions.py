@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attndsl.diagnostics import fail
 from attndsl.ir.ops import Operand, Over
-from attndsl.ir.tokens import TokenSet
+from attndsl.ir.tokens import Relation, TokenSet
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.evaluator import each
@@ -28,27 +28,30 @@ def read_axes(node: syntax.Expression, name: str, keyword: str, f: Operand | Non
             )
         case syntax.Name(name="heads"):
             return Over(heads=True)
-        case syntax.Name(name=word) if tokens.axis(word) is not None:
-            return Over(axes=(tokens.axis_names.index(word),))
+        case syntax.Name(name=word) if (axis := tokens.axis(word)) is not None:
+            return Over(axes=(tokens.axes.index(axis),))
         case syntax.Name(name="width"):
             return Over(width=True)
+        case syntax.Name(name="i" | "j" as role) if isinstance(tokens.origin, Relation):
+            return Over(axes=tokens.origin.sides[role == "j"])
         case syntax.Name(name=word):
             binding = frame.names.get(word)
             if binding is not None and isinstance(binding.value, TokenSet):
                 return _whole_set(node, binding.value, f)
-        case syntax.Number(value=int() as number) if tokens.axis(str(number)) is not None:
-            return Over(axes=(tokens.axis_names.index(str(number)),))
-    choices = ["heads", "width", *tokens.axis_names]
-    if not tokens.origin:
+        case syntax.Number(value=int() as number) if (axis := tokens.axis(str(number))) is not None:
+            return Over(axes=(tokens.axes.index(axis),))
+    own = ("i", "j") if isinstance(tokens.origin, Relation) else tokens.axis_names
+    choices = ["heads", "width", *own]
+    if tokens.name.isidentifier():
         choices.append(tokens.name)
     word = node.name if isinstance(node, syntax.Name) else frame.module.excerpt(node.span)
-    problem = p.WrongValue(f"`{name}`", f"an axis of `{f.name}`", f"`{word}`", suggest(word, choices))
+    problem = p.WrongValue(f"`{name}`", f"an axis of `{f}`", f"`{word}`", suggest(word, choices))
     raise fail(problem, node.span)
 
 
 def _whole_set(node: syntax.Expression, tokens: TokenSet, f: Operand) -> Over:
     own = f.type.tokens
     if not tokens.matches(own):
-        remedy = f"`{f.name}` lives on {own}"
-        raise fail(p.WrongValue("`over`", f"the tokens of `{f.name}`", f"{tokens}", remedy), node.span)
+        remedy = f"`{f}` lives on {own}"
+        raise fail(p.WrongValue("`over`", f"the tokens of `{f}`", f"{tokens}", remedy), node.span)
     return Over(axes=tuple(range(len(own.axes))))

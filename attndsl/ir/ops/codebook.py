@@ -23,13 +23,12 @@ from attndsl.ir.ops.base import (
     IllTyped,
     Lowered,
     Op,
-    Operand,
     OpParameter,
     OracleContext,
     Read,
     Record,
     WrongOperand,
-    real,
+    real_width,
     size,
 )
 from attndsl.ir.ops.input import Learn
@@ -67,16 +66,16 @@ class Nearest(Op):
             IllTyped: no width, or a number of codewords that is not known.
         """
         f = args["f"]
-        real(f, "codebook")
+        width = real_width(f, "codebook")
         match args["codes"]:
             case Const(int() as count) if count >= 1:
                 codes = TokenSet(f"codes of {args.name}", (Axis("code", Const(count)),))
             case _:
-                what = "the number of codewords is a constant"
-                raise IllTyped(WrongOperand(what, "", "write it as a number or a parameter"), "codes")
-        if f.type.width is None:
-            raise IllTyped(WrongOperand(f"`{f.name}` has no width to quantise", "", "use a feature"), "f")
-        shape = FeatureType(codes, batch=False, heads=f.type.heads, width=f.type.width)
+                what = "the number of codewords is a constant from 1"
+                raise IllTyped(
+                    WrongOperand(what, "", "write it as a number or a parameter, e.g. 512"), "codes"
+                )
+        shape = FeatureType(codes, batch=False, heads=f.type.heads, width=width)
         code = add(Learn(shape, "normal", state=True), "code")
         weight_type = replace(shape, width=None)
         weight = add(Learn(weight_type, "ones", state=True), "weight")

@@ -1,7 +1,7 @@
 """`project(f)`: a learned linear map of the width, one for all heads or one per head, or one per class.
 
-    y = f @ W                      W: (width, width of y); per head where f has heads; without a bias term
-    y[i] = f[i] @ W[class[i]]      project(f, by = class, classes = 3)
+y = f @ W                      W: (width, width of y); per head where f has heads; without a bias term
+y[i] = f[i] @ W[class[i]]      project(f, by = class, classes = 3)
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
+    chosen_width,
+    real_width,
     size,
 )
 from attndsl.ir.ops.input import Learn
@@ -57,21 +58,19 @@ class Project(Op):
             IllTyped: no width, or `by` without the number of classes.
         """
         f, classes = args["f"], args.get("by")
-        real(f, "project")
-        if f.type.width is None:
-            raise IllTyped(WrongOperand(f"`{f.name}` has no width to project", "", "use a feature with one"), "f")
+        from_width = real_width(f, "project")
         _check_classes(f, classes, args)
-        width = args.get("width", f.type.width)
+        width = chosen_width(args, from_width)
         count = _count(args)
         results = []
         for at in range(count):
             suffix = str(at) if count > 1 else ""
-            axes = (Axis("from", f.type.width),)
+            axes = (Axis("from", from_width),)
             if classes is not None:
                 axes = (Axis("class", args["classes"]), *axes)
             tokens = TokenSet(f"weights{suffix} of {args.name}", axes)
             shape = FeatureType(tokens, batch=False, heads=f.type.heads, width=width)
-            weight = add(Learn(shape, "uniform", f.type.width), f"weight{suffix}")
+            weight = add(Learn(shape, "uniform", from_width), f"weight{suffix}")
             by = None if classes is None else classes.name
             type_ = replace(f.type.value, width=width)
             results.append(add(cls(f.name, weight.name, by, f.type, type_), suffix))
@@ -113,11 +112,18 @@ def _count(args: Arguments) -> int:
 
 def _check_classes(f: Operand, classes: Operand | None, args: Arguments) -> None:
     if (classes is None) != ("classes" not in args):
-        remedy = "write project(f, by = class, classes = 3)"
-        raise IllTyped(WrongOperand("`by` and `classes` go together", "", remedy), "by" if classes else "classes")
+        remedy = "say which class a token has and how many there are: by = class, classes = 3"
+        raise IllTyped(
+            WrongOperand("`by` and `classes` go together", "", remedy), "by" if classes else "classes"
+        )
     if classes is not None and (classes.type.kind != "int" or classes.type.heads is not None):
-        what = f"`by` needs an int field without heads, and `{classes.name}` is none"
-        raise IllTyped(WrongOperand(what, "", f"declare it: input {classes.name} : x int"), "by")
+        what = f"`by` needs an int field without heads, and `{classes}` is none"
+        raise IllTyped(WrongOperand(what, "", f"declare one: input class : {f.type.tokens.name} int"), "by")
     if classes is not None and not classes.type.tokens.matches(f.type.tokens):
-        what = f"the classes live on {classes.type.tokens}, `{f.name}` on {f.type.tokens}"
-        raise IllTyped(WrongOperand(what, "", "give every token of f its class"), "by")
+        what = f"the classes live on {classes.type.tokens}, `{f}` on {f.type.tokens}"
+        raise IllTyped(
+            WrongOperand(
+                what, "", f"declare the classes on the same tokens: input class : {f.type.tokens.name} int"
+            ),
+            "by",
+        )
