@@ -10,7 +10,7 @@ from attndsl.ir.ops import Places
 from attndsl.ir.tokens import QUERY
 from attndsl.ir.walk import fields, variables
 from attndsl_codegen.hooks import spelled
-from attndsl_codegen.names import TokenNames, safe
+from attndsl_codegen.names import TokenNames
 from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 
@@ -19,15 +19,10 @@ from attndsl_codegen.printers.python import TorchPrinter, identifier
 class PlacesPrinter:
     """Prints one such function."""
 
-    value: str
+    name: str
     places: Places
     labels: Mapping[Expr, str]
     sets: TokenNames
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return safe(f"{self.value}_places")
 
     def lines(self) -> list[str]:
         """Its definition."""
@@ -45,7 +40,7 @@ class PlacesPrinter:
         doc = f"For every token of {tokens.name}, a place on {self.places.target.name}."
         read = [f'{local} = at["{name}"]' for name, local in locals_.items()]
         own = ", ".join(spelling.values())
-        unpack = f"{own}, = " if len(spelling) == 1 else f"{own} = "
+        unpack = f"({own},) = " if len(spelling) == 1 else f"{own} = "
         return [
             f"def {self.name}(at: dict[str, Any], device: torch.device) -> tuple[Any, ...]:",
             f'    """{doc}"""',

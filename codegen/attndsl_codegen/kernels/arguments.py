@@ -76,7 +76,8 @@ def read_arguments(
         flat[argument.name] = flatten(argument, tensors[argument.name], sizes)
     check_heads(arguments, flat, sizes)
     reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
-    sizes["dtype"] = next((flat[a.name].dtype for a in arguments if a.width), torch.float32)
+    widest = next((flat[a.name].dtype for a in arguments if a.width), None)
+    sizes["input dtype"] = widest or (reals[0] if reals else torch.float32)
     sizes["real dtype"] = torch.float64 if torch.float64 in reals else torch.float32
     return sizes, flat, is_flat(arguments[0], tensors[arguments[0].name])
 
@@ -245,7 +246,7 @@ def shaped(
     for (out, lse), result in zip(found, results):
         if return_lse and lse is None:
             raise ValueError("return_lse: this result is no softmax over keys, so it has no log-sum-exp")
-        out = out.to(sizes["dtype"]) if out.is_floating_point() else out
+        out = out.to(sizes["input dtype"]) if out.is_floating_point() else out
         out = with_axes(out if result.width else out.squeeze(-1), result, sizes, is_flat)
         outputs.append((out, with_axes(lse, result, sizes, is_flat)) if return_lse else out)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)

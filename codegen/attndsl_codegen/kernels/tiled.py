@@ -173,21 +173,22 @@ def step_backward(
     upstream: tuple[Tensor, Tensor | None],
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
     """Gradients of a step's q, k and v, and of the fields; scores are computed anew."""
-    gathered, (i, j, visible) = gather(step, *tensors), mask(mechanism, at, step)
+    copies, (i, j, visible) = gather(step, *tensors), mask(mechanism, at, step)
     # Slots without a token get an infinite log-sum-exp: exp(s - inf) = 0, so they send no gradient.
     out, lse = take(saved[0], step), take(saved[1], step, fill=torch.inf)
     grad_out, grad_lse = take(upstream[0], step), upstream[1]
     if grad_lse is None and can_fuse(mechanism, tensors[0], tensors[2]):
         scale, dtype = mechanism.scale(at), at["real dtype"]
-        return *fused_backward(scale, dtype, *gathered, visible, (out, lse), grad_out), []
+        return *fused_backward(scale, dtype, *copies, visible, (out, lse), grad_out), []
     row = torch.zeros_like(lse) if grad_lse is None else take(grad_lse, step)
-    return softmax_backward(mechanism, at, fields, *gathered, i, j, visible, (out, lse), (grad_out, row))
+    return softmax_backward(mechanism, at, fields, *copies, i, j, visible, (out, lse), (grad_out, row))
 
 
 def with_fields(mechanism: type[Mechanism], at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
     """`at` with the differentiable fields in place, in the accumulation type."""
     fields = {
-        name: Field(data.to(at["real dtype"])) for name, data in zip(mechanism.real_fields, real_fields)
+        name: type(at[name])(data.to(at["real dtype"]))
+        for name, data in zip(mechanism.real_fields, real_fields)
     }
     return {**at, **fields}
 
@@ -253,4 +254,4 @@ def field_slice(value: Any, layer: tuple[slice, slice]) -> Any:
     if not isinstance(value, Field):
         return value
     (batch, head), (batches, heads) = layer, value.data.shape[:2]
-    return Field(value.data[batch if batches > 1 else slice(None), head if heads > 1 else slice(None)])
+    return type(value)(value.data[batch if batches > 1 else slice(None), head if heads > 1 else slice(None)])
