@@ -15,6 +15,7 @@ from attndsl.diagnostics import fail
 from attndsl.ir.ops import Input
 from attndsl.ir.program import Program
 from attndsl.planning.problems import BadShape
+from attndsl.planning.relations import refuse_relations
 from attndsl.planning.sizes import Sizes, SizeSearch, completed
 from attndsl.planning.tiles import TileChoice, choose_tiles
 
@@ -50,8 +51,9 @@ def plan_program(program: Program) -> ProgramPlan:
     """Decides the open questions of a program.
 
     Raises:
-        AttnError: no sizes were found at which the program is defined.
+        AttnError: values on pairs are asked for, or no sizes were found at which the program is defined.
     """
+    refuse_relations(program)
     example = telling_sizes(program)
     planned = completed(program, sizes_near(program, PLANNED_TOKENS))
     fields = sample_fields(program, planned)

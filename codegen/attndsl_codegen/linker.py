@@ -25,6 +25,7 @@ MODULES = (
     "paired",
     "attend",
     "operators",
+    "selections",
     "numbers",
     "selfcheck",
 )

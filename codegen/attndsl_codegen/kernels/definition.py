@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.fields import Field, VisibleField
+from attndsl_codegen.kernels.fields import Field, VectorField, VisibleField
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores, visible_scores
 
@@ -79,3 +79,8 @@ def coordinates(extents: tuple[int, ...], device: torch.device | None = None) ->
 def as_field(value: Tensor, extents: tuple[int, ...]) -> Field:
     """A scalar value (batch, heads, tokens, 1) as a field that expressions look up."""
     return Field(value[..., 0].unflatten(2, extents))
+
+
+def as_vectors(value: Tensor, extents: tuple[int, ...]) -> VectorField:
+    """A feature (batch, heads, tokens, width) whose vectors expressions look up."""
+    return VectorField(value.unflatten(2, extents))
