@@ -127,7 +127,8 @@ class Verifier:
         def define(tensors: dict[str, Tensor], weights: dict[str, Tensor]) -> Results:
             meaning = self.definition.run(tensors, weights, choices, rows)
             regrets.update(meaning.regrets)
-            return [*meaning.results, *((loss, None) for loss in meaning.losses.values())]
+            found = meaning.results if self.has_lse else [(out, None) for out, _ in meaning.results]
+            return [*found, *((loss, None) for loss in meaning.losses.values())]
 
         exact = _run(define, exact_inputs, exact_learned, case.seed)
         errors = [largest_error(*pair) for pair in zip(found, exact)]
