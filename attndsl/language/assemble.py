@@ -10,7 +10,9 @@ from attndsl.ir.program import Program
 from attndsl.ir.program import Value as ProgramValue
 from attndsl.ir.rewrite import simplify
 from attndsl.ir.types import HEADS, KV_HEADS
+from attndsl.ir.walk import fields
 from attndsl.language.modules import LIBRARY
+from attndsl.language.overlaps import overlaps
 from attndsl.language.parameters import plain
 from attndsl.language.scope import Pair
 from attndsl.language.workspace import Workspace
@@ -19,15 +21,17 @@ from attndsl.language.workspace import Workspace
 def assemble(work: Workspace) -> Program:
     """The program of an attention in which nothing is wrong."""
     names = work.frame.names
+    values = tuple(_with_head_kinds(_reachable(work)))
     return Program(
         name=work.attention.name.name,
         parameters={q.name.name: plain(names[q.name.name].value) for q in work.attention.parameters},
         token_sets=tuple(work.token_sets),
-        values=tuple(_with_head_kinds(_reachable(work))),
+        values=values,
         results=tuple(work.results),
         losses=dict(work.losses),
         tunable=dict(work.tunable),
         requirements=tuple(work.expressions.requirements.values()),
+        warnings=tuple(overlaps(values, work)),
         labels=_labels(work),
         spec=_spec(work),
     )
@@ -70,6 +74,7 @@ def _with_head_kinds(values: list[ProgramValue]) -> list[ProgramValue]:
             case Attend(q=str() as q) as op:
                 keys = {op.k, op.v}
                 others |= {q, *op.operands} - keys if keys <= inputs else set(op.operands)
+                others |= fields(*op.expressions.values())  # per query head, even those of keys
             case op:
                 others |= set(op.operands)
     for value in reversed(values):

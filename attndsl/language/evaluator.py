@@ -89,7 +89,9 @@ def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, e
             return allow_kind(value, node.span, frame)
         case Feature() if frame.pair is None:
             return value.whole
-        case Feature(type=FeatureType(tokens=TokenSet(origin=Relation() as origin))) if frame.pair is not None:
+        case Feature(type=FeatureType(tokens=TokenSet(origin=Relation() as origin))) if (
+            frame.pair is not None
+        ):
             return _related(value, origin, node, frame)
         case Position(tokens=tokens) if len(tokens.axes) == 1:
             return value.coordinates[0]

@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import OPS, Arguments, IllTyped, Op, Operand, OpParameter, Record, Result
-from attndsl.ir.problem import Problem, Span
 from attndsl.ir.rewrite import simplify
-from attndsl.ir.tokens import KEY, QUERY, Pairs, Relation, TokenSet
+from attndsl.ir.tokens import QUERY, Pairs, TokenSet
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields
 from attndsl.language import problems as p
 from attndsl.language import syntax
+from attndsl.language.blame import labelled, operands_of, place_of
 from attndsl.language.calls import Signature
 from attndsl.language.evaluator import each
 from attndsl.language.kinds import expect_integer
-from attndsl.language.reductions import read_axes
-from attndsl.language.selections import EntriesReader
+from attndsl.language.reductions import labelled_set, read_axes
 from attndsl.language.scope import Frame, Pair, Value, describe
+from attndsl.language.selections import EntriesReader
 from attndsl.language.values import Feature, Fields, Position
 from attndsl.language.vocabulary import suggest
 from attndsl.language.workspace import Workspace
@@ -100,12 +100,12 @@ class _Call:
         work = self.work
         expressions = [e for value in given.values() for e in _expressions(value)]
         looked_up = [work.types[field] for field in sorted(fields(*expressions))]
-        tensors = [operand.type for value in given.values() for operand in _operands(value)]
+        tensors = [operand.type for value in given.values() for operand in operands_of(value)]
         extra = {
             "domain": domain,
             "batch": any(type_.batch for type_ in (*tensors, *looked_up)),
             "field heads": [type_.heads for type_ in looked_up],
-            "labels": _labels(given, work.types, domain),
+            "labels": labelled_set(given, work.types, domain),
         }
 
         def add(op: Op, suffix: str = "") -> Operand:
@@ -117,8 +117,8 @@ class _Call:
         except IllTyped as error:
             at = self.call.span
             if error.argument in arguments:
-                at = _place_of(arguments[error.argument], error.position)
-            problem = _labelled(error.problem, given.get(error.argument), error.position)
+                at = place_of(arguments[error.argument], error.position)
+            problem = labelled(error.problem, given.get(error.argument), error.position)
             raise AttnError([Diagnostic(problem, at)]) from None
         return _as_value(result, self.name)
 
@@ -339,32 +339,6 @@ def _check_all(
     return results
 
 
-def _place_of(arguments: list[syntax.Argument], position: int) -> Span:
-    """Where a part of an argument stands: one of several arguments, or an item of a tuple."""
-    match arguments:
-        case [syntax.Argument(value=syntax.Tuple(items=items))] if position < len(items):
-            return items[position].span
-    return arguments[min(position, len(arguments) - 1)].value.span
-
-
-def _labelled(problem: Problem, argument: Any, position: int) -> Problem:
-    """The problem with the type of the operand beside its caret."""
-    operands = _operands(argument)
-    if isinstance(problem, p.WrongOperand) and not problem.here and position < len(operands):
-        return replace(problem, here=f"this is {operands[position].type.words}")
-    return problem
-
-
-def _operands(value: Any) -> tuple[Operand, ...]:
-    match value:
-        case Operand():
-            return (value,)
-        case tuple():
-            return tuple(item for item in value if isinstance(item, Operand))
-        case _:
-            return ()
-
-
 def _expressions(value: Any) -> tuple[Expr, ...]:
     match value:
         case Expr():
@@ -373,26 +347,6 @@ def _expressions(value: Any) -> tuple[Expr, ...]:
             return tuple(item for item in value if isinstance(item, Expr))
         case _:
             return ()
-
-
-def _labels(
-    given: Mapping[str, Any], types: Mapping[str, FeatureType], domain: tuple[TokenSet, TokenSet] | None
-) -> TokenSet | None:
-    """The set that coordinates lie on, where they say so: one label, or the whole of `i` or `j`."""
-    for value in given.values():
-        match value:
-            case (Load(field),):
-                return types[field].labels
-            case tuple() as coords if domain is not None and _on_relation(given):
-                for role, tokens in zip((QUERY, KEY), domain):
-                    if coords == tokens.coordinates(role):
-                        return tokens
-    return None
-
-
-def _on_relation(given: Mapping[str, Any]) -> bool:
-    """Whether the feature of a call lives on pairs, so that its coordinates are `i` and `j`."""
-    return any(isinstance(operand.type.tokens.origin, Relation) for operand in _operands(given.get("f")))
 
 
 def _as_value(result: Result, name: str) -> Value:

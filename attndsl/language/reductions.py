@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from attndsl.diagnostics import fail
+from attndsl.ir.index import Load
 from attndsl.ir.ops import Operand, Over
-from attndsl.ir.tokens import Relation, TokenSet
+from attndsl.ir.tokens import KEY, QUERY, Relation, TokenSet
+from attndsl.ir.types import FeatureType
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.evaluator import each
@@ -55,3 +60,26 @@ def _whole_set(node: syntax.Expression, tokens: TokenSet, f: Operand) -> Over:
         remedy = f"`{f}` lives on {own}"
         raise fail(p.WrongValue("`over`", f"the tokens of `{f}`", f"{tokens}", remedy), node.span)
     return Over(axes=tuple(range(len(own.axes))))
+
+
+def labelled_set(
+    given: Mapping[str, Any], types: Mapping[str, FeatureType], domain: tuple[TokenSet, TokenSet] | None
+) -> TokenSet | None:
+    """The set that coordinates lie on, where they say so: one label, or the whole of `i` or `j`."""
+    for value in given.values():
+        match value:
+            case (Load(field),):
+                return types[field].labels
+            case tuple() as coords if domain is not None and _on_relation(given):
+                for role, tokens in zip((QUERY, KEY), domain):
+                    if coords == tokens.coordinates(role):
+                        return tokens
+    return None
+
+
+def _on_relation(given: Mapping[str, Any]) -> bool:
+    """Whether the feature of a call lives on pairs, so that its coordinates are `i` and `j`."""
+    match given.get("f"):
+        case Operand(type=FeatureType(tokens=TokenSet(origin=Relation()))):
+            return True
+    return False

@@ -95,7 +95,9 @@ class EntriesReader:
         tokens = relation(query, key)
         assert isinstance(tokens.origin, Relation)
         sides = tokens.origin.sides
-        over = Over(axes=tuple(axis for at, role in enumerate(PAIR_ROLES) if role in roles for axis in sides[at]))
+        over = Over(
+            axes=tuple(axis for at, role in enumerate(PAIR_ROLES) if role in roles for axis in sides[at])
+        )
         frame = self.frame.with_pair(Pair(query, key))
         given: dict[str, Any] = {"over": over}
         found: list[Diagnostic] = []
@@ -204,7 +206,9 @@ def _about_pairs(node: syntax.Expression, frame: Frame) -> bool:
 def _told(node: syntax.Expression, frame: Frame) -> Iterator[tuple[str, TokenSet]]:
     """Which sets the lookups in an expression say that `i` and `j` are on."""
     match node:
-        case syntax.Index(value=syntax.Name(name=name), coords=(syntax.Name(name=role),)) if role in PAIR_ROLES:
+        case syntax.Index(value=syntax.Name(name=name), coords=(syntax.Name(name=role),)) if (
+            role in PAIR_ROLES
+        ):
             binding = frame.names.get(name)
             if binding is not None and isinstance(binding.value, Feature):
                 yield role, binding.value.type.tokens
@@ -220,7 +224,9 @@ def _told(node: syntax.Expression, frame: Frame) -> Iterator[tuple[str, TokenSet
         case syntax.Index(value=syntax.Name(name=name), coords=coords):
             binding = frame.names.get(name)
             match binding.value if binding is not None else None:
-                case Feature(type=FeatureType(tokens=TokenSet(origin=Relation(query, key)))) if len(coords) == 2:
+                case Feature(type=FeatureType(tokens=TokenSet(origin=Relation(query, key)))) if (
+                    len(coords) == 2
+                ):
                     for coord, tokens in zip(coords, (query, key)):
                         match coord:
                             case syntax.Name(name=role) if role in PAIR_ROLES:

@@ -26,7 +26,7 @@ def dot(ev: Evaluator, node: syntax.Call, frame: Frame) -> Expr:
         remedy = "use it where there are a query and a key: in bias, score, times, top, mass or minmax"
         raise fail(p.NoPair("dot", "query and key", remedy), node.span)
     if len(node.arguments) != 2 or any(argument.name for argument in node.arguments):
-        raise fail(p.MissingArgument("`dot`", "two vectors", "write dot(q[i], k[j])"), node.span)
+        raise fail(p.MissingArgument("`dot`", "b", "it takes two vectors: dot(q[i], k[j])"), node.span)
     real = replace(frame, pair=replace(frame.pair, integral=False))
     a, b = each(lambda argument: _vector(ev, argument.value, real), node.arguments)
     match a[0].type.width, b[0].type.width:

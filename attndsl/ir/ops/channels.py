@@ -15,8 +15,8 @@ from attndsl.ir.ops.base import (
     OpParameter,
     OracleContext,
     Read,
-    real_width,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.tokens import Axis, Channels, TokenSet
 from attndsl.ir.types import FeatureType
 

@@ -28,9 +28,9 @@ from attndsl.ir.ops.base import (
     Read,
     Record,
     WrongOperand,
-    real_width,
     size,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.ops.regroup import Regroup
 from attndsl.ir.tokens import QUERY, SINGLE, Axis, TokenSet
@@ -99,11 +99,11 @@ class Nearest(Op):
 
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """All distances, directly."""
-        return _distances(*tensors).argmin(-1, keepdim=True)
+        return _distances(context.xp, *tensors).argmin(-1, keepdim=True)
 
     def regret(self, context: OracleContext, choice: Any, *tensors: Any) -> float:
         """Squared distances beyond the least, relative to the largest that was compared."""
-        distance = _distances(*tensors)
+        distance = _distances(context.xp, *tensors)
         own = distance.gather(-1, choice.long())
         return float((own - distance.amin(-1, keepdim=True)).max() / distance.amax())
 
@@ -215,9 +215,10 @@ class FollowTokens(Op):
         return Lowered("followed_tokens", (*reads, self.decay), ("_code", "_weight"))
 
 
-def _distances(f: Any, code: Any) -> Any:
-    """Squared distances of every token from every codeword."""
-    return ((f.detach().unsqueeze(3) - code.detach().unsqueeze(2)) ** 2).sum(-1)
+def _distances(xp: Any, f: Any, code: Any) -> Any:
+    """Squared distances of every token from every codeword, by differences: products would cancel."""
+    code = code.detach().expand(f.shape[0], *code.shape[1:])
+    return xp.cdist(f.detach(), code, compute_mode="donot_use_mm_for_euclid_dist") ** 2
 
 
 def chosen_codes(code: Any, label: Any) -> Any:

@@ -18,9 +18,9 @@ from attndsl.ir.ops.base import (
     Over,
     Read,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.types import FeatureType
 
 

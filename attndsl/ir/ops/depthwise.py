@@ -23,10 +23,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    chosen_width,
-    real_width,
     size,
 )
+from attndsl.ir.ops.checks import chosen_width, real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.tokens import Axis, TokenSet
 from attndsl.ir.types import FeatureType

@@ -16,8 +16,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real_width,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.tokens import Axis, Pairs, TokenSet
 from attndsl.ir.types import DoNotBroadcast, FeatureType, broadcast
 

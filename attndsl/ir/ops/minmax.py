@@ -20,9 +20,9 @@ from attndsl.ir.ops.base import (
     Over,
     Read,
     present,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.ops.selection import ABOUT, ENTRIES
 from attndsl.ir.types import FeatureType
 

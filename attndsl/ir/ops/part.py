@@ -17,9 +17,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    chosen_width,
-    real_width,
 )
+from attndsl.ir.ops.checks import chosen_width, real_width
 from attndsl.ir.types import FeatureType
 
 

@@ -21,10 +21,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    number_of,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import number_of, real
 from attndsl.ir.tokens import Axis, Pooled, TokenSet
 from attndsl.ir.types import FeatureType
 

@@ -6,6 +6,7 @@ y[i] = f[i] @ W[class[i]]      project(f, by = class, classes = 3)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -21,10 +22,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    chosen_width,
-    real_width,
     size,
 )
+from attndsl.ir.ops.checks import chosen_width, real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.tokens import Axis, TokenSet
 from attndsl.ir.types import FeatureType
@@ -49,6 +49,7 @@ class Project(Op):
     classes: str | None
     source: FeatureType
     type: FeatureType
+    kinds: Expr = Const(1)
 
     @classmethod
     def build(cls, args: Arguments, add: Builder) -> Operand | tuple[Operand, ...]:
@@ -73,13 +74,19 @@ class Project(Op):
             weight = add(Learn(shape, "uniform", from_width), f"weight{suffix}")
             by = None if classes is None else classes.name
             type_ = replace(f.type.value, width=width)
-            results.append(add(cls(f.name, weight.name, by, f.type, type_), suffix))
+            kinds = args.get("classes", Const(1))
+            results.append(add(cls(f.name, weight.name, by, f.type, type_, kinds), suffix))
         return results[0] if count == 1 else tuple(results)
 
     @property
     def tensors(self) -> tuple[str, ...]:
         """The feature, the weights, the classes."""
         return (self.f, self.weight, *(() if self.classes is None else (self.classes,)))
+
+    @property
+    def numbered(self) -> Mapping[str, Expr]:
+        """The classes."""
+        return {} if self.classes is None else {self.classes: self.kinds}
 
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """A product, token by token where there are classes."""

@@ -68,7 +68,7 @@ class Rank(Op):
         return before.sum(-1, keepdim=True)
 
     def regret(self, context: OracleContext, choice: Any, *tensors: Any) -> float:
-        """How far a token lies above its successor, relative to the largest number; ranks are a permutation."""
+        """How far a token lies above its successor, relative to the largest number."""
         xp = context.xp
         f, rank = tensors[0].detach()[..., 0].double(), choice[..., 0].long()
         if not bool((rank.sort(-1).values == xp.arange(f.shape[-1])).all()):

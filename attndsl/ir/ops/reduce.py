@@ -20,10 +20,10 @@ from attndsl.ir.ops.base import (
     Read,
     WrongOperand,
     present,
-    real,
     reduced,
     size,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.ops.regroup import Regroup, counted_tokens
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.types import FeatureType

@@ -23,10 +23,9 @@ from attndsl.ir.ops.base import (
     Read,
     WrongOperand,
     first_heads,
-    number_of,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import number_of, real
 from attndsl.ir.tokens import Relation, TokenSet
 from attndsl.ir.types import FeatureType
 

@@ -21,9 +21,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real_width,
     size,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.types import FeatureType
 
 

@@ -21,9 +21,9 @@ from attndsl.ir.ops.base import (
     Over,
     WrongOperand,
     present,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.types import DoNotBroadcast, FeatureType, broadcast
 

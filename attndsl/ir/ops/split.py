@@ -17,8 +17,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.types import FeatureType
 
 

@@ -46,7 +46,7 @@ class Top(Selection):
         return rows.restored(chosen, shape_of(tensors))
 
     def regret(self, context: OracleContext, choice: Any, *tensors: Any) -> float:
-        """How far a chosen entry lies below one passed over; a wrong number of entries is no choice at all."""
+        """How far a chosen entry lies below one passed over; infinite if they are too many or too few."""
         rows = self.entries(context, tensors)
         chosen = in_rows(choice, rows.extents, rows.dims)
         best = rows.may & ((rows.rank < context.size(self.limit)) | rows.must)

@@ -195,6 +195,27 @@ class NoSuchPart(Problem):
 
 
 @dataclass(frozen=True)
+class Overlapping(Problem):
+    """Two parts of one `joint` attend to the same keys, and may both see some of them.
+
+    The keys of a joint softmax form a multiset: a key that two parts show counts twice. If that is not
+    meant, let the conditions exclude each other:
+
+        joint(attend(q, k, v, where = causal and sliding(64)),
+              attend(q, k, v, where = sinks(4) and j < i - 64))
+
+    Where it is meant, the warning may be ignored.
+    """
+
+    code: ClassVar[str] = "W301"
+    severity: ClassVar[str] = "warning"
+    title: ClassVar[str] = "`joint` may count {keys} twice"
+    label: ClassVar[str] = "a key that two parts show counts twice"
+    help: ClassVar[str] = "let the conditions exclude each other, e.g. with `and not ...`, if that is not meant"
+    keys: str
+
+
+@dataclass(frozen=True)
 class OnPairs(Problem):
     """`kron` gives a token for every pair of tokens: n * n of them, which are never held in memory.
 
