@@ -68,12 +68,13 @@ def _reachable(work: Workspace) -> list[ProgramValue]:
 def _with_head_kinds(values: list[ProgramValue]) -> list[ProgramValue]:
     """Inputs used as keys or values only may have fewer heads than the queries (GQA)."""
     inputs = {value.name for value in values if isinstance(value.op, Input)}
+    served = {name for value in values if isinstance(value.op, Attend) for name in (value.op.k, value.op.v)}
     others: set[str] = set()
     for value in values:
         match value.op:
             case Attend(q=str() as q) as op:
                 keys = {op.k, op.v}
-                others |= {q, *op.operands} - keys if keys <= inputs else set(op.operands)
+                others |= {q} | set(op.operands) - keys if keys <= inputs else set(op.operands)
                 others |= fields(*op.expressions.values())  # per query head, even those of keys
             case op:
                 others |= set(op.operands)
@@ -86,7 +87,7 @@ def _with_head_kinds(values: list[ProgramValue]) -> list[ProgramValue]:
     result = []
     for value in values:
         op = value.op
-        if isinstance(op, Input) and value.name not in others and op.type.heads is HEADS:
+        if isinstance(op, Input) and value.name in served - others and op.type.heads is HEADS:
             op = replace(op, type=replace(op.type, heads=KV_HEADS))
         result.append(replace(value, op=op))
     return result
