@@ -22,7 +22,7 @@ from attndsl.ir.walk import fields, substitute, variables
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.reductions import read_axes
-from attndsl.language.scope import Deferred, Frame, Pair
+from attndsl.language.scope import Deferred, Frame, Pair, Value
 from attndsl.language.values import Feature
 from attndsl.language.vocabulary import is_operator_call
 from attndsl.language.workspace import Workspace
@@ -95,9 +95,8 @@ class EntriesReader:
         tokens = relation(query, key)
         assert isinstance(tokens.origin, Relation)
         sides = tokens.origin.sides
-        over = Over(
-            axes=tuple(axis for at, role in enumerate(PAIR_ROLES) if role in roles for axis in sides[at])
-        )
+        chosen = [side for role, side in zip(PAIR_ROLES, sides) if role in roles]
+        over = Over(axes=tuple(axis for side in chosen for axis in side))
         frame = self.frame.with_pair(Pair(query, key))
         given: dict[str, Any] = {"over": over}
         found: list[Diagnostic] = []
@@ -193,8 +192,7 @@ def _about_pairs(node: syntax.Expression, frame: Frame) -> bool:
     """Whether an expression speaks of `i` and `j`, itself or through a name; tensors do not."""
     match node:
         case syntax.Name(name=name):
-            binding = frame.names.get(name)
-            match binding.value if binding is not None else None:
+            match _bound(name, frame):
                 case Feature(type=FeatureType(tokens=TokenSet(origin=Relation()))) | Deferred():
                     return True
             return name in PAIR_ROLES
@@ -205,33 +203,32 @@ def _about_pairs(node: syntax.Expression, frame: Frame) -> bool:
 
 def _told(node: syntax.Expression, frame: Frame) -> Iterator[tuple[str, TokenSet]]:
     """Which sets the lookups in an expression say that `i` and `j` are on."""
+    children = syntax.children(node)
     match node:
-        case syntax.Index(value=syntax.Name(name=name), coords=(syntax.Name(name=role),)) if (
-            role in PAIR_ROLES
-        ):
-            binding = frame.names.get(name)
-            if binding is not None and isinstance(binding.value, Feature):
-                yield role, binding.value.type.tokens
-            return
         case syntax.Name(name=name):
-            binding = frame.names.get(name)
-            match binding.value if binding is not None else None:
+            match _bound(name, frame):
                 case Deferred(syntax=inner, frame=own):
                     yield from _told(inner, own)
                 case Feature(type=FeatureType(tokens=TokenSet(origin=Relation(query, key)))):
-                    yield from ((QUERY, query), (KEY, key))
-            return
-        case syntax.Index(value=syntax.Name(name=name), coords=coords):
-            binding = frame.names.get(name)
-            match binding.value if binding is not None else None:
-                case Feature(type=FeatureType(tokens=TokenSet(origin=Relation(query, key)))) if (
-                    len(coords) == 2
-                ):
-                    for coord, tokens in zip(coords, (query, key)):
-                        match coord:
-                            case syntax.Name(name=role) if role in PAIR_ROLES:
-                                yield role, tokens
+                    yield from zip(PAIR_ROLES, (query, key))
         case syntax.Call() if is_operator_call(node):
             return
-    for child in syntax.children(node):
+        case syntax.Index(value=syntax.Name(name=name), coords=coords):
+            sides: tuple[TokenSet, ...] = ()
+            match _bound(name, frame):
+                case Feature(type=FeatureType(tokens=TokenSet(origin=Relation(query, key)))):
+                    sides = query, key
+                case Feature(type=FeatureType(tokens=tokens)) if len(coords) == 1:
+                    sides = (tokens,)
+            for coord, tokens in zip(coords, sides):
+                match coord:
+                    case syntax.Name(name=role) if role in PAIR_ROLES:
+                        yield role, tokens
+            children = coords
+    for child in children:
         yield from _told(child, frame)
+
+
+def _bound(name: str, frame: Frame) -> Value | None:
+    binding = frame.names.get(name)
+    return None if binding is None else binding.value

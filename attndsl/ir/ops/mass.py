@@ -1,7 +1,7 @@
 """`mass(e, share, over = ...)`: the fewest of the largest entries that hold a share of the sum.
 
     total  = sum of e over what `where` admits
-    chosen = where and (always or (sum of e over what precedes) < share * total or nothing else precedes)
+    chosen = where and (always or (sum of e over what precedes) < share * total or only `always` precedes)
 
 `e` is not negative: weights of attention, or exp(score), whose shares are those of a softmax. Entries that
 `always` names precede all others and count towards the share; besides them at least one entry is chosen, the

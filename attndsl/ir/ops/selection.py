@@ -15,7 +15,6 @@ from attndsl.ir.ops.base import (
     Arguments,
     IllTyped,
     Op,
-    Operand,
     OpParameter,
     OracleContext,
     Over,
@@ -67,14 +66,15 @@ class Selection(Op):
         e, over = args["e"], args["over"]
         real(e, cls.keyword, "e")
         present(e, over, cls.keyword)
-        conditions = [args.get("where"), args.get("always")]
+        where, always = args.get("where"), args.get("always")
+        types = [operand.type for operand in (e, where, always) if operand is not None]
         try:
-            type_ = broadcast([e.type, *(operand.type for operand in conditions if operand is not None)])
+            type_ = replace(broadcast(types), kind="bool")
         except DoNotBroadcast as problem:
             what = f"the conditions do not go with `{e}`: {problem}"
             raise IllTyped(WrongOperand(what, "", problem.remedy), "where") from None
-        names = (None if operand is None else operand.name for operand in conditions)
-        return cls(e.name, *names, over, args[limit], replace(type_, kind="bool", labels=None))
+        names = [None if operand is None else operand.name for operand in (where, always)]
+        return cls(e.name, names[0], names[1], over, args[limit], type_)
 
     @property
     def along_tokens(self) -> bool:  # type: ignore[override]
@@ -159,6 +159,3 @@ def in_rows(value: Any, extents: tuple[int, ...], dims: tuple[int, ...]) -> Any:
 def shape_of(tensors: tuple[Any, ...]) -> tuple[int, ...]:
     """The shape that tensors broadcast to."""
     return tuple(max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors)))
-
-
-__all__ = ["ABOUT", "ENTRIES", "Entries", "Operand", "Selection", "in_rows", "shape_of"]

@@ -1,7 +1,7 @@
 """Softmax over pairs of tokens (Kronecker keys): scores exist for a few pairs at a time, never for all.
 
-    s[i, (a, b)] = scale * sum over c of q[i, c] k1[a, c] k2[b, c]
-    out[i] = sum over pairs of softmax(s)[i, (a, b)] * v1[a] * v2[b]
+s[i, (a, b)] = scale * sum over c of q[i, c] k1[a, c] k2[b, c]
+out[i] = sum over pairs of softmax(s)[i, (a, b)] * v1[a] * v2[b]
 """
 
 from __future__ import annotations
@@ -135,7 +135,13 @@ def pair_blocks(q: Tensor, k1: Tensor, k2: Tensor) -> list[tuple[slice, list[sli
 
 
 def raw_scores(
-    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k1: Tensor, k2: Tensor, rows: slice, block: slice
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    q: Tensor,
+    k1: Tensor,
+    k2: Tensor,
+    rows: slice,
+    block: slice,
 ) -> Tensor:
     """Scaled products, (batch, heads, queries, first tokens, second tokens)."""
     both = (q[:, :, rows].unsqueeze(3) * k1[:, :, None, block]) * mechanism.scale(at)
@@ -143,7 +149,13 @@ def raw_scores(
 
 
 def block_scores(
-    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k1: Tensor, k2: Tensor, rows: slice, block: slice
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    q: Tensor,
+    k1: Tensor,
+    k2: Tensor,
+    rows: slice,
+    block: slice,
 ) -> Tensor:
     """Scores of a block, minus infinity where hidden."""
     s = raw_scores(mechanism, at, q, k1, k2, rows, block)
@@ -180,7 +192,10 @@ def through_shape(
     s = raw_scores(mechanism, ctx.at, *operands, rows, block)
     leaves = [field.detach().requires_grad_() for field in fields]
     with torch.enable_grad():
-        at = {**ctx.at, **{name: type(ctx.at[name])(leaf) for name, leaf in zip(mechanism.real_fields, leaves)}}
+        at = {
+            **ctx.at,
+            **{name: type(ctx.at[name])(leaf) for name, leaf in zip(mechanism.real_fields, leaves)},
+        }
         i, j, at = block_places(mechanism, at, s, rows, block)
         leaf = s.detach().flatten(-2).unsqueeze(2).requires_grad_()
         visible = torch.as_tensor(mechanism.where(*i, *j, at), device=s.device).expand_as(leaf)

@@ -35,7 +35,7 @@ def top_entries(
 def mass_entries(
     e: Tensor, where: Any, always: Any, share: float, extents: tuple[int, ...], dims: tuple[int, ...]
 ) -> Tensor:
-    """The fewest of the largest entries that hold a share of the sum; at least one besides those of `always`."""
+    """The fewest largest entries that hold a share of the sum; at least one besides those of `always`."""
     e, may, must, shape = competing(e, where, always, extents, dims)
     if bool((may & (e < 0)).any()):
         raise ValueError("mass: a weight is negative; for scores write exp(...)")
