@@ -195,13 +195,15 @@ class _Run:
         """Coordinates for every token, each broadcastable to (batch, heads, tokens)."""
         match tokens.origin:
             case Relation(query, key):
-                pairs = self.pairs(query, key, 1, all_rows=True)
+                pairs = self.pairs(query, key, self.sizes.get("heads", 1), all_rows=True)
                 all_pairs = torch.empty(1, 1, query.count(self.sizes), key.count(self.sizes))
                 found = (torch.as_tensor(pairs(coord)) for coord in coords)
                 return tuple(torch.broadcast_tensors(place, all_pairs)[0].flatten(2) for place in found)
-        pairs = self.pairs(tokens, SINGLE, 1, all_rows=True)
+        pairs = self.pairs(tokens, SINGLE, self.sizes.get("heads", 1), all_rows=True)
         found = (torch.as_tensor(pairs(coord)) for coord in coords)
-        return tuple(place.expand(torch.broadcast_shapes(place.shape, (1, 1, 1, 1)))[..., 0] for place in found)
+        return tuple(
+            place.expand(torch.broadcast_shapes(place.shape, (1, 1, 1, 1)))[..., 0] for place in found
+        )
 
     def pairs(self, query: TokenSet, key: TokenSet, heads: int, all_rows: bool = False) -> PairValues:
         """Evaluates pair expressions to tensors that broadcast to (batch, heads, queries, keys)."""

@@ -20,7 +20,7 @@ from attndsl.language.blame import labelled, operands_of, place_of
 from attndsl.language.calls import Signature
 from attndsl.language.evaluator import each
 from attndsl.language.kinds import expect_integer
-from attndsl.language.reductions import labelled_set, read_axes
+from attndsl.language.reductions import labelled_set, on_relation, read_axes
 from attndsl.language.scope import Frame, Pair, Value, describe
 from attndsl.language.selections import EntriesReader
 from attndsl.language.values import Feature, Fields, Position
@@ -70,7 +70,8 @@ class _Call:
         late = [q for q in self.op.parameters if q.role in LATE and q.name in arguments]
         domain = self._domain(given, late, arguments)
         if domain is not None:
-            pair = Pair(*domain)
+            places = any(q.role == "places" for q in late) and not on_relation(given)
+            pair = Pair(*domain, places=places)
             given |= _check_all(lambda q: self._late(q, arguments[q.name][0].value, pair), late, found)
         if found or len(given) < len(arguments):
             raise AttnError(found)
@@ -300,7 +301,7 @@ class _Call:
     def _places(self, node: syntax.Expression, pair: Pair, place: str) -> tuple[Expr, ...]:
         """Coordinates for every token `i`."""
         ev = self.work.expressions
-        frame = self.frame.with_pair(replace(pair, places=True))
+        frame = self.frame.with_pair(pair)
         match ev.value(node, frame):
             case Position() as position:
                 return position.coordinates

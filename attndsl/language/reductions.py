@@ -70,14 +70,14 @@ def labelled_set(
         match value:
             case (Load(field),):
                 return types[field].labels
-            case tuple() as coords if domain is not None and _on_relation(given):
+            case tuple() as coords if domain is not None and on_relation(given):
                 for role, tokens in zip((QUERY, KEY), domain):
                     if coords == tokens.coordinates(role):
                         return tokens
     return None
 
 
-def _on_relation(given: Mapping[str, Any]) -> bool:
+def on_relation(given: Mapping[str, Any]) -> bool:
     """Whether the feature of a call lives on pairs, so that its coordinates are `i` and `j`."""
     match given.get("f"):
         case Operand(type=FeatureType(tokens=TokenSet(origin=Relation()))):

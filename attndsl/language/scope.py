@@ -125,5 +125,7 @@ class Frame:
             "j": Binding(Position("j", pair.key), default=True),
             "extent": Binding(Extent(pair.key), default=True),
         }
+        if pair.places:
+            del names["j"]
         axis = pair.key.axis_names[0] if len(pair.key.axes) == 1 else ""
         return replace(self, names=names, pair=pair, axis=axis, defaults_used={})

@@ -2,7 +2,8 @@
 
 `over = j`, `i` or `(i, j)` says that the entries are pairs. Which tokens `i` and `j` are follows from the
 features that are looked up at the whole position: in `dot(q[i], kb[j])` they are those of `q` and of `kb`.
-A side that no lookup tells is the one declared token set; if there are several, `on = (x, c)` names both.
+A side that no lookup tells is on the set of the other; if neither is told, both are on the one declared
+token set. `on = (x, c)` names them where this is not what is meant.
 """
 
 from __future__ import annotations
@@ -84,8 +85,7 @@ class EntriesReader:
             case Relation(query, key):
                 frame = self.frame.with_pair(Pair(query, key))
             case _:
-                frame = self.frame.with_pair(Pair(tokens, tokens))
-                frame = replace(frame, names={n: b for n, b in frame.names.items() if n != KEY})
+                frame = self.frame.with_pair(Pair(tokens, tokens, places=True))
         return given | self._conditions(nodes, frame, tokens)
 
     # --- pairs ----------------------------------------------------------------------------------
@@ -158,13 +158,12 @@ class EntriesReader:
                 for role, tokens in _told(nodes[name], self.frame):
                     told.setdefault(role, tokens)
         declared = self.work.token_sets
-        for role in PAIR_ROLES:
-            if role not in told and len(declared) != 1:
-                names = ", ".join(tokens.name for tokens in declared)
-                remedy = f"say which tokens are meant: on = (query set, key set), of {names}"
-                raise fail(p.NoPair(role, "query" if role == QUERY else "key", remedy), nodes["e"].span)
-        query, key = (told.get(role, declared[0]) for role in PAIR_ROLES)
-        return query, key
+        if not told and len(declared) > 1:
+            names = ", ".join(tokens.name for tokens in declared)
+            remedy = f"say which tokens are meant: on = (query set, key set), of {names}"
+            raise fail(p.NoPair("i", "query", remedy), nodes["e"].span)
+        anyone = next(iter(told.values()), declared[0])
+        return told.get(QUERY, anyone), told.get(KEY, anyone)
 
     def _named_sets(self, node: syntax.Expression) -> tuple[TokenSet, TokenSet]:
         value = self.work.expressions.value(node, self.frame)
