@@ -58,7 +58,13 @@ class ChunkedAttention(torch.autograd.Function):
                 at = {**ctx.at, **{name: type(ctx.at[name])(field) for name, field in zip(names, fields)}}
                 here = None if q is None else q[:, :, rows]
                 found = weighted_rows(ctx.mechanism, at, rows, here, k, v)
-            wanted = [(o, g[:, :, rows].to(dtype)) for o, g in zip(found, grad_outputs) if g is not None]
+            wanted = [
+                (out, grad[:, :, rows].to(dtype))
+                for out, grad in zip(found, grad_outputs)
+                if grad is not None and out is not None and out.requires_grad
+            ]
+            if not wanted:
+                continue  # a log-sum-exp of plain numbers alone
             needed = [at for at, leaf in enumerate(leaves) if leaf is not None]
             outputs, upstream = zip(*wanted)
             parts = torch.autograd.grad(
