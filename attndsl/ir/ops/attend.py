@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 from attndsl.ir.index import TRUE, Const, Expr, Var
@@ -186,7 +187,8 @@ class Attend(Op):
             k = _per_head(xp, given["k"], heads)
             s = pairs(self.scale) * (_per_head(xp, q, heads) @ k.transpose(-1, -2))
         else:
-            s = v.new_zeros((1, 1, 1, v.shape[2]))
+            count = prod(context.extents(self.query_tokens)) if context.rows is None else len(context.rows)
+            s = v.new_zeros((v.shape[0], heads, count, v.shape[2]))
 
         def shaped(s: Any, visible: Any = None) -> Any:
             if self.score is not None:

@@ -89,8 +89,8 @@ class Nearest(Op):
         loss = add(Commitment(f.name, code.name, label.name, f.type, loss_type), "loss")
         decay = args.get("decay", Const(0.99))
         names = (f.name, code.name, weight.name, label.name)
-        step = add(FollowTokens(*names, decay, replace(shape, partial=False)), "step")
-        return Record({"code": code, "label": label, "hat": hat, "count": number, "loss": loss, "step": step})
+        add(FollowTokens(*names, decay, replace(shape, partial=False)), "step")
+        return Record({"code": code, "label": label, "hat": hat, "count": number, "loss": loss})
 
     @property
     def tensors(self) -> tuple[str, ...]:

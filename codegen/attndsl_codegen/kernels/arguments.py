@@ -86,7 +86,7 @@ def learned_tensor(learned: Learned, tensor: Tensor, sizes: dict[str, Any]) -> T
     """A learned tensor as (1, heads or 1, tokens, width or 1), cut to the tokens at hand.
 
     Raises:
-        ValueError: the inputs have other heads or widths than it was made for.
+        ValueError: the inputs have other heads or widths than it was made for, or more tokens.
     """
     if tuple(tensor.shape) != learned.shape(sizes):
         raise ValueError(
@@ -99,6 +99,9 @@ def learned_tensor(learned: Learned, tensor: Tensor, sizes: dict[str, Any]) -> T
     if tensor.dim() == 3:
         return tensor.unsqueeze(2)  # one value for all tokens
     for axis, extent in enumerate(extents):
+        if extent > tensor.shape[2 + axis]:
+            most = tensor.shape[2 + axis]
+            raise ValueError(f"{learned.name}: made for at most {most} tokens along an axis, not {extent}")
         tensor = tensor.narrow(2 + axis, 0, extent)
     return tensor.flatten(2, -2)
 

@@ -30,7 +30,10 @@ def weighted_rows(
         q: these queries only, (batch, heads, rows, width).
     """
     dtype, heads = at["real dtype"], at["heads"]
-    i, j = coordinates(mechanism.query.extents(at), v.device), coordinates(mechanism.key.extents(at), v.device)
+    i, j = (
+        coordinates(mechanism.query.extents(at), v.device),
+        coordinates(mechanism.key.extents(at), v.device),
+    )
     i, j = [coord[rows].view(1, -1, 1) for coord in i], [coord.view(1, 1, -1) for coord in j]
     at = {**at, "head": torch.arange(heads, device=v.device).view(-1, 1, 1, 1)}
     v = per_query_head(v.to(dtype), heads)
@@ -46,7 +49,7 @@ def weighted_rows(
     if mechanism.times is not None:
         fields = {name: VisibleField(at[name], visible) for name in mechanism.real_fields}
         times = torch.as_tensor(mechanism.times(*i, *j, {**at, **fields}), dtype=dtype, device=v.device)
-        weight = torch.where(visible, weight * times, 0.0)
+        weight = weight * torch.where(visible, times, 0.0)  # a factor that is infinite where it is hidden
     return weight.squeeze(2) @ v, None if lse is None else lse.squeeze(2)
 
 
