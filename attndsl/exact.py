@@ -13,7 +13,7 @@ from attndsl.ir.index import Expr, Var
 from attndsl.ir.namespaces import EXACT, Arrays
 from attndsl.ir.ops import Attend, PairValues
 from attndsl.ir.program import Program
-from attndsl.ir.tokens import KEY, QUERY, SINGLE, TokenSet
+from attndsl.ir.tokens import KEY, QUERY, SINGLE, Relation, TokenSet
 from attndsl.ir.types import HEADS, KV_HEADS, FeatureType
 from attndsl.ir.walk import evaluate
 
@@ -193,9 +193,17 @@ class _Run:
 
     def places(self, tokens: TokenSet, coords: tuple[Expr, ...]) -> tuple[Tensor, ...]:
         """Coordinates for every token, each broadcastable to (batch, heads, tokens)."""
-        pairs = self.pairs(tokens, SINGLE, 1, all_rows=True)
+        match tokens.origin:
+            case Relation(query, key):
+                pairs = self.pairs(query, key, self.sizes.get("heads", 1), all_rows=True)
+                all_pairs = torch.empty(1, 1, query.count(self.sizes), key.count(self.sizes))
+                found = (torch.as_tensor(pairs(coord)) for coord in coords)
+                return tuple(torch.broadcast_tensors(place, all_pairs)[0].flatten(2) for place in found)
+        pairs = self.pairs(tokens, SINGLE, self.sizes.get("heads", 1), all_rows=True)
         found = (torch.as_tensor(pairs(coord)) for coord in coords)
-        return tuple(place.expand(torch.broadcast_shapes(place.shape, (1, 1, 1, 1)))[..., 0] for place in found)
+        return tuple(
+            place.expand(torch.broadcast_shapes(place.shape, (1, 1, 1, 1)))[..., 0] for place in found
+        )
 
     def pairs(self, query: TokenSet, key: TokenSet, heads: int, all_rows: bool = False) -> PairValues:
         """Evaluates pair expressions to tensors that broadcast to (batch, heads, queries, keys)."""
@@ -215,18 +223,23 @@ class _Run:
         return evaluated
 
     def _load(self, name: str, visible: Tensor | None) -> Any:
-        """Looks a field up at coordinates of shape (batch | 1, heads | 1, queries | 1, keys | 1)."""
+        """Looks a field up at coordinates of shape (batch | 1, heads | 1, queries | 1, keys | 1).
+
+        Vectors (the arguments of `dot`) have their width behind these axes.
+        """
 
         def load(*coords: Any) -> Tensor:
-            data = self.known[name][..., 0]
+            type_ = self._program.value(name).type
+            data = self.known[name] if type_.width is not None else self.known[name][..., 0]
             index: Any = 0
-            for coord, extent in zip(coords, self.extents(self._program.value(name).type.tokens)):
+            for coord, extent in zip(coords, self.extents(type_.tokens)):
                 index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
             batch, heads = torch.arange(data.shape[0]), torch.arange(data.shape[1])
             found = data[batch.view(-1, 1, 1, 1), heads.view(1, -1, 1, 1), index]
             if visible is None or not found.is_floating_point():
                 return found
-            return torch.where(visible, found, found.detach())
+            shown = visible if type_.width is None else visible.unsqueeze(-1)
+            return torch.where(shown, found, found.detach())
 
         return load
 

@@ -16,7 +16,7 @@ from attndsl.exact import oracle
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend, Lowered
 from attndsl.ir.program import Program, Value
-from attndsl.ir.tokens import SINGLE
+from attndsl.ir.tokens import SINGLE, Channels
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import evaluate
 from attndsl.planning.plan import SAMPLED_ABOVE, can_sample, most_pairs, sample_fields
@@ -127,7 +127,8 @@ class Verifier:
         def define(tensors: dict[str, Tensor], weights: dict[str, Tensor]) -> Results:
             meaning = self.definition.run(tensors, weights, choices, rows)
             regrets.update(meaning.regrets)
-            return [*meaning.results, *((loss, None) for loss in meaning.losses.values())]
+            found = meaning.results if self.has_lse else [(out, None) for out, _ in meaning.results]
+            return [*found, *((loss, None) for loss in meaning.losses.values())]
 
         exact = _run(define, exact_inputs, exact_learned, case.seed)
         errors = [largest_error(*pair) for pair in zip(found, exact)]
@@ -145,7 +146,9 @@ class Verifier:
         self, tensors: dict[str, Tensor], weights: dict[str, Tensor], rows: Tensor | None, case: Case
     ) -> Results:
         # Names may differ (`grid` is `grid_`), so arguments go by position.
-        given = [tensors[v.name] for v in self.program.inputs] + [weights[v.name] for v in self.program.learned]
+        given = [tensors[v.name] for v in self.program.inputs] + [
+            weights[v.name] for v in self.program.learned
+        ]
         found, losses, _ = self.generated.compute(*given, None, self.has_lse)
         results = [found] if len(self.program.results) == 1 else list(found)
         if not self.has_lse:
@@ -214,7 +217,11 @@ def _run(
     total.backward()
     every = [t for t in (*leaves.values(), *weights.values()) if t.requires_grad]
     grads = [torch.zeros_like(t) if t.grad is None else t.grad for t in every]
-    return [out.detach() for out, _ in results], grads, [lse.detach() for _, lse in results if lse is not None]
+    return (
+        [out.detach() for out, _ in results],
+        grads,
+        [lse.detach() for _, lse in results if lse is not None],
+    )
 
 
 def largest_error(found: list[Tensor], exact: list[Tensor]) -> float:
@@ -247,6 +254,8 @@ def make_inputs(program: Program, case: Case) -> dict[str, Tensor]:
     sizes = _sizes(program, case)
     labels = sample_fields(program, sizes, case.batch, case.sizes["heads"])
     values = value_inputs(program)
+    # Scores of channels are sums over tokens, which makes them large as they are.
+    over_tokens = any(isinstance(value.op.key_tokens.origin, Channels) for value in program.attends)
     inputs: dict[str, Tensor] = {}
     for value in program.inputs:
         if value.name in labels:
@@ -254,7 +263,7 @@ def make_inputs(program: Program, case: Case) -> dict[str, Tensor]:
             continue
         tensor = torch.randn(_shape(value.type, sizes, case.batch), generator=generator)
         if case.inputs == "large" and value.type.width is not None and value.name not in values:
-            tensor = tensor * (LARGE if values else LARGE_INDIRECTLY)
+            tensor = tensor * (LARGE if values else 1.0 if over_tokens else LARGE_INDIRECTLY)
         inputs[value.name] = tensor.to(case.dtype)
     return inputs
 

@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from attndsl.cli.errors import with_warnings
 from attndsl.cli.options import add_sizes, add_spec, load_program, read_sizes
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     program = load_program(args)
     report = describe(program, read_sizes(program, args, EXTENTS))
     if args.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(with_warnings(report, program), indent=2))
     else:
         from rich.console import Console
 

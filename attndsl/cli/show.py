@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from attndsl.cli.errors import with_warnings
 from attndsl.cli.options import add_sizes, add_spec, load_program, read_sizes
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def show_program(program: Program, sizes: dict[str, int], args: argparse.Namespa
     if args.json:
         files = [str(path) for path in outputs]
         values = [{**row.cost.to_dict(), "call": row.call, "tokens": row.target.name} for row in rows]
-        print(json.dumps({"attention": program.name, "sizes": sizes, "values": values, "files": files}))
+        document = {"attention": program.name, "sizes": sizes, "values": values, "files": files}
+        print(json.dumps(with_warnings(document, program)))
         return 0
     from rich.console import Console
 
@@ -90,7 +92,8 @@ def run(program: Program, sizes: dict[str, int], args: argparse.Namespace) -> in
     if args.json:
         from attndsl.picture.report import to_dict
 
-        print(json.dumps(to_dict(picture, [str(path) for path in outputs])))
+        document = to_dict(picture, [str(path) for path in outputs])
+        print(json.dumps(with_warnings(document, program)))
         return 0
     from rich.console import Console
 

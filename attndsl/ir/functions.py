@@ -167,6 +167,7 @@ _TABLE = (
     Function("ispow2", 1, lambda ns, a: ns.ispow2(a), _ispow2, result="bool", on=("int",)),
     Function("ceilpow2", 1, lambda ns, a: ns.ceilpow2(a), on=("int",)),
     Function("real", 1, lambda ns, a: ns.real(a), result="real"),
+    Function("dot", 2, lambda ns, a, b: (a * b).sum(-1), _unknown, result="real", on=("real",)),
     _real("exp", "torch.exp({})", "math.exp({})"),
     _real("log", "torch.log({})", "math.log({})"),
     _real("sqrt", "torch.sqrt({})", "math.sqrt({})"),

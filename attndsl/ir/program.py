@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attndsl.ir.index import Expr
 from attndsl.ir.ops import Attend, Input, Learn, Op
-from attndsl.ir.problem import Span
+from attndsl.ir.problem import Finding, Span
 from attndsl.ir.requirement import Requirement
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.types import KV_HEADS, FeatureType
@@ -48,6 +48,7 @@ class Program:
         losses: auxiliary losses: the value of each.
         tunable: for some parameters, the values that a search may try.
         requirements: conditions still to be checked when sizes are known.
+        warnings: what is allowed, but probably not meant.
         labels: the spec's own names for subexpressions, for readable output.
         source: the text of the file it came from.
         spec: the attention alone, as written, with its parameters and patterns.
@@ -61,6 +62,7 @@ class Program:
     losses: Mapping[str, str] = field(default_factory=dict)
     tunable: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     requirements: tuple[Requirement, ...] = ()
+    warnings: tuple[Finding, ...] = ()
     labels: Mapping[Expr, str] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     spec: str = field(default="", repr=False)

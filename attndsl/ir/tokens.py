@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
@@ -82,7 +82,21 @@ class Channels:
     parent: TokenSet
 
 
-Origin = Pooled | Pairs | Channels
+@dataclass(frozen=True)
+class Relation:
+    """All pairs of a query and a key; the query's axes come first, numbered on from 0."""
+
+    query: TokenSet
+    key: TokenSet
+
+    @property
+    def sides(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The numbers of the query's and of the key's axes."""
+        first = len(self.query.axes)
+        return tuple(range(first)), tuple(range(first, first + len(self.key.axes)))
+
+
+Origin = Pooled | Pairs | Channels | Relation
 
 
 @dataclass(frozen=True)
@@ -151,6 +165,12 @@ class TokenSet:
         if self.origin is not None:
             return self.name
         return f"{self.name}[{', '.join(_axis_text(axis) for axis in self.axes)}]"
+
+
+def relation(query: TokenSet, key: TokenSet) -> TokenSet:
+    """The set of all pairs of a query and a key, on which selections and attention matrices live."""
+    axes = tuple(replace(axis, name=str(at)) for at, axis in enumerate((*query.axes, *key.axes)))
+    return TokenSet(f"{query.name} by {key.name}", axes, Relation(query, key))
 
 
 SINGLE = TokenSet("single", (Axis("0", Const(1)),))

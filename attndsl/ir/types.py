@@ -21,7 +21,11 @@ HEADS, KV_HEADS = Var("heads"), Var("kv heads")
 
 
 class DoNotBroadcast(Exception):
-    """Features whose types do not go together; the message says what differs."""
+    """Features whose types do not go together; the message says what differs, `remedy` what helps."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class FeatureType:
         return replace(self, partial=False, labels=None)
 
     @property
+    def words(self) -> str:
+        """The type in words, e.g. `(batch, heads, h, w, width) on x[h, w]`."""
+        kind = {"real": "", "int": "int ", "bool": "bool "}[self.kind]
+        return f"{kind}{self.shape_words}" + ("" if self.tokens == SINGLE else f" on {self.tokens}")
+
+    @property
     def shape_words(self) -> str:
         """The tensor's axes in words, e.g. `(batch, heads, h, w, width)`."""
         parts = ["batch"] if self.batch else []
@@ -66,6 +76,17 @@ class FeatureType:
         elif self.width is not None:
             parts.append("width")
         return f"({', '.join(parts)})"
+
+
+def heads_words(heads: Expr) -> str:
+    """A number of heads in words, e.g. `4 heads`, `the heads of the inputs`."""
+    match heads:
+        case Var("heads"):
+            return "the heads of the inputs"
+        case Var("kv heads"):
+            return "the heads of keys and values"
+        case count:
+            return f"{show(count)} head{'' if count == Const(1) else 's'}"
 
 
 def broadcast(types: Iterable[FeatureType]) -> FeatureType:
@@ -84,11 +105,16 @@ def broadcast(types: Iterable[FeatureType]) -> FeatureType:
 def _meet(a: FeatureType, b: FeatureType) -> FeatureType:
     tokens = a.tokens if b.tokens == SINGLE else b.tokens
     if SINGLE not in (a.tokens, b.tokens) and not a.tokens.matches(b.tokens):
-        raise DoNotBroadcast(f"one lives on {a.tokens}, the other on {b.tokens}")
+        what = f"one lives on {a.tokens}, the other on {b.tokens}"
+        raise DoNotBroadcast(
+            what, f"bring one of them to the other set: gather(f, {a.tokens.name}, ...), or reduce it"
+        )
     if a.heads is not None and b.heads is not None and a.heads is not b.heads:
-        raise DoNotBroadcast(f"one has {show(a.heads)} heads, the other {show(b.heads)}")
+        what = f"one has {heads_words(a.heads)}, the other {heads_words(b.heads)}"
+        raise DoNotBroadcast(what, "split them into equally many heads, or reduce over heads")
     if isinstance(a.width, Const) and isinstance(b.width, Const) and a.width is not b.width:
-        raise DoNotBroadcast(f"one has width {show(a.width)}, the other {show(b.width)}")
+        what = f"one has width {show(a.width)}, the other {show(b.width)}"
+        raise DoNotBroadcast(what, "project one of them to the width of the other, or take a part of it")
     kind = "real" if "real" in (a.kind, b.kind) else "int" if "int" in (a.kind, b.kind) else "bool"
     return FeatureType(
         tokens,

@@ -10,7 +10,9 @@ from attndsl.ir.program import Program
 from attndsl.ir.program import Value as ProgramValue
 from attndsl.ir.rewrite import simplify
 from attndsl.ir.types import HEADS, KV_HEADS
+from attndsl.ir.walk import fields
 from attndsl.language.modules import LIBRARY
+from attndsl.language.overlaps import overlaps
 from attndsl.language.parameters import plain
 from attndsl.language.scope import Pair
 from attndsl.language.workspace import Workspace
@@ -19,15 +21,17 @@ from attndsl.language.workspace import Workspace
 def assemble(work: Workspace) -> Program:
     """The program of an attention in which nothing is wrong."""
     names = work.frame.names
+    values = tuple(_with_head_kinds(_reachable(work)))
     return Program(
         name=work.attention.name.name,
         parameters={q.name.name: plain(names[q.name.name].value) for q in work.attention.parameters},
         token_sets=tuple(work.token_sets),
-        values=tuple(_with_head_kinds(_reachable(work))),
+        values=values,
         results=tuple(work.results),
         losses=dict(work.losses),
         tunable=dict(work.tunable),
         requirements=tuple(work.expressions.requirements.values()),
+        warnings=tuple(overlaps(values, work)),
         labels=_labels(work),
         spec=_spec(work),
     )
@@ -64,12 +68,14 @@ def _reachable(work: Workspace) -> list[ProgramValue]:
 def _with_head_kinds(values: list[ProgramValue]) -> list[ProgramValue]:
     """Inputs used as keys or values only may have fewer heads than the queries (GQA)."""
     inputs = {value.name for value in values if isinstance(value.op, Input)}
+    served = {name for value in values if isinstance(value.op, Attend) for name in (value.op.k, value.op.v)}
     others: set[str] = set()
     for value in values:
         match value.op:
             case Attend(q=str() as q) as op:
                 keys = {op.k, op.v}
-                others |= {q, *op.operands} - keys if keys <= inputs else set(op.operands)
+                others |= {q} | set(op.operands) - keys if keys <= inputs else set(op.operands)
+                others |= fields(*op.expressions.values())  # per query head, even those of keys
             case op:
                 others |= set(op.operands)
     for value in reversed(values):
@@ -81,7 +87,7 @@ def _with_head_kinds(values: list[ProgramValue]) -> list[ProgramValue]:
     result = []
     for value in values:
         op = value.op
-        if isinstance(op, Input) and value.name not in others and op.type.heads is HEADS:
+        if isinstance(op, Input) and value.name in served - others and op.type.heads is HEADS:
             op = replace(op, type=replace(op.type, heads=KV_HEADS))
         result.append(replace(value, op=op))
     return result

@@ -10,9 +10,10 @@ from typing import Any
 
 from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr
-from attndsl.ir.ops import OPS, Input, LogSumExp, Operand
+from attndsl.ir.ops import OPS, Input, Learn, LogSumExp, Operand
 from attndsl.ir.problem import Span
 from attndsl.ir.program import Program
+from attndsl.ir.tokens import Pairs
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.assemble import assemble
@@ -77,13 +78,14 @@ class ProgramChecker:
             self.found += unseen_extents(self.work)
         if self.found:
             raise AttnError(self.found)
+        assert not self.work.poisoned, "a statement was refused without a reason"
         return assemble(self.work)
 
     def _report(self, error: AttnError) -> None:
         """Complaints about names whose own statement is already reported are echoes."""
         for diagnostic in error.diagnostics:
             match diagnostic.problem:
-                case p.UnknownName(name=name) if name in self.work.poisoned:
+                case p.UnknownName(name=name) | p.NoPair(name=name) if name in self.work.poisoned:
                     continue
             self.found.append(diagnostic)
 
@@ -162,8 +164,10 @@ class ProgramChecker:
             value = self._evaluate(node, names[0].name)
             parts = list(value) if isinstance(value, tuple) else []
         if len(parts) != len(names):
-            remedy = f"{len(names)} names need a tuple of {len(names)} items"
-            found = f"a tuple of {len(parts)} items" if parts else "one value"
+            remedy = (
+                f"{len(names)} names need as many values, from a tuple or an operator with several results"
+            )
+            found = f"a tuple of {len(parts)} item{'' if len(parts) == 1 else 's'}" if parts else "one value"
             raise fail(p.WrongValue("unpacking", f"{len(names)} values", found, remedy), node.span)
         for name, part in zip(names, parts):
             if isinstance(part, syntax.Node):
@@ -243,7 +247,7 @@ class ProgramChecker:
         return Feature(known.name, known.type)
 
     def _tune(self, statement: syntax.Tune) -> None:
-        """`tune stride in (1, 2, 4)`: of a parameter; its own value is what is used until a search says more."""
+        """`tune stride in (1, 2, 4)`: values of a parameter that a search may try instead of its own."""
         name, parameters = statement.name, self.work.attention.parameters
         known = [parameter.name.name for parameter in parameters]
         if name.name not in known:
@@ -255,7 +259,14 @@ class ProgramChecker:
             raise fail(p.WrongValue("`tune`", "a tuple of values", describe(choices), remedy), statement.span)
         default = self.work.frame.names[name.name].value
         for choice in choices:
-            check_like(name.name, choice, default)
+            if plain(choice) is None:
+                remedy = "list plain values, e.g. (1, 2, 4)"
+                wrong = p.WrongValue("`tune`", "plain values", describe(choice), remedy)
+                raise fail(wrong, statement.values.span)
+            try:
+                check_like(name.name, choice, default)
+            except AttnError as error:
+                raise AttnError([replace(d, span=statement.values.span) for d in error.diagnostics]) from None
         self.work.tunable[name.name] = tuple(plain(choice) for choice in choices)
 
     def _loss(self, statement: syntax.Loss) -> None:
@@ -264,12 +275,23 @@ class ProgramChecker:
         value = self._evaluate(statement.value, name.name)
         feature = self.work.as_feature(value, name.name, statement.value.span)
         if feature is None or feature.type.kind != "real":
-            remedy = "a loss is a real tensor of one element, e.g. mean(f, over = x)"
-            problem = p.WrongValue("`loss`", "a tensor", describe(value), remedy)
+            remedy = "a loss is the mean over all elements of a real tensor, e.g. c.loss or (q - k) ** 2"
+            problem = p.WrongValue("`loss`", "a real tensor", describe(value), remedy)
             raise fail(problem, statement.value.span)
+        self._check_result(feature, "a loss", statement.value.span)
         if name.name in self.work.losses:
-            raise fail(p.Redeclared(name.name), name.span)
+            raise fail(p.Redeclared(name.name, "a second loss of this name"), name.span)
         self.work.losses[name.name] = feature.name
+
+    def _check_result(self, value: Feature, place: str, span: Span) -> None:
+        """What comes from outside is no result, and pairs are never held in full."""
+        op = next(known.op for known in self.work.values if known.name == value.name)
+        if place == "a result" and isinstance(op, Input | Learn):
+            kind = "input" if isinstance(op, Input) else "learned tensor" if not op.state else "state"
+            remedy = "return what attend gives"
+            raise fail(p.WrongValue("`return`", "a result", f"the {kind} `{value.name}`", remedy), span)
+        if isinstance(value.type.tokens.origin, Pairs):
+            raise fail(p.OnPairs(place), span)
 
     def _return(self, statement: syntax.Return) -> None:
         for at, node in enumerate(statement.values):
@@ -279,11 +301,7 @@ class ProgramChecker:
             if value is None:
                 remedy = "return what attend gives"
                 raise fail(p.WrongValue("`return`", "a tensor", describe(found), remedy), node.span)
-            if any(isinstance(v.op, Input) and v.name == value.name for v in self.work.values):
-                remedy = "return what attend gives"
-                raise fail(
-                    p.WrongValue("`return`", "a result", f"the input `{value.name}`", remedy), node.span
-                )
+            self._check_result(value, "a result", node.span)
             self.work.results.append(value.name)
 
     def _is_pair_expression(self, node: syntax.Expression) -> bool:

@@ -11,8 +11,10 @@ from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.ops import Input, Learn
 from attndsl.ir.program import Value as ProgramValue
 from attndsl.ir.requirement import Requirement, Side
+from attndsl.ir.rewrite import Ranges
 from attndsl.ir.tokens import MAX_EXTENT, SINGLE, Axis, BadExtent, TokenSet
 from attndsl.ir.types import FeatureType
+from attndsl.ir.walk import variables
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.evaluator import each
@@ -56,7 +58,7 @@ def _axis(work: Workspace, axis: syntax.Axis, position: int, tokens: str) -> Axi
             if name.name in RESERVED:
                 raise fail(p.Reserved(name.name, RESERVED[name.name]), name.span)
             work.axes.setdefault(name.name, tokens)
-            return Axis(name.name, _extent(work, extent, name.name, tokens))
+            return _derived_axis(work, name.name, _extent(work, extent, name.name, tokens))
         case syntax.Axis(
             value=syntax.Comparison(operands=(syntax.Name() as name, bound), operators=("<=",)), extent=None
         ):
@@ -64,9 +66,9 @@ def _axis(work: Workspace, axis: syntax.Axis, position: int, tokens: str) -> Axi
         case syntax.Axis(value=syntax.Comparison(operands=(syntax.Name(name=name), _), operators=("==",))):
             remedy = f"`==` compares; write: {name} = ..."
         case syntax.Axis(extent=None) if not isinstance(axis.value, syntax.Comparison):
-            return Axis(str(position), _extent(work, axis.value, str(position), tokens))
+            return _derived_axis(work, str(position), _extent(work, axis.value, str(position), tokens))
         case _:
-            remedy = "an axis is a name, name = extent, or an expression for its extent"
+            remedy = "an axis is a name, name = extent, name <= bound, or an expression for its extent"
     raise fail(p.WrongValue("`tokens`", "an axis", "a condition", remedy), axis.span)
 
 
@@ -102,13 +104,15 @@ def _bound(work: Workspace, node: syntax.Expression, axis: syntax.Name, tokens: 
             needed = Requirement(symbol <= bound, text, "tokens", span, span, side, "<=", other)
             work.expressions.demand(needed, work.frame)
             return bound
-    remedy = "a bound is an integer from 1 to 2**40, e.g. n <= 4096"
-    raise fail(p.WrongValue("`tokens`", "a constant bound", "another expression", remedy), node.span)
+        case Const(value):
+            raise fail(BadExtent(tokens, axis.name, str(value)), node.span)
+    remedy = f"a bound is an integer from 1 to 2**40, e.g. {axis.name} <= 4096"
+    raise fail(p.WrongValue("a bound", "a constant", "an expression of extents", remedy), node.span)
 
 
 def declare_input(work: Workspace, statement: syntax.Input) -> None:
     """`input q, k, v : x`, `input label : x int`."""
-    tokens = _token_set(work, statement.tokens)
+    tokens = _token_set(work, statement.tokens, "input")
     changes = _modifiers(statement.modifiers, MODIFIERS)
 
     def declare(name: syntax.Name) -> None:
@@ -145,16 +149,40 @@ def _learned_tokens(work: Workspace, node: syntax.Name | syntax.Tuple, name: str
         case syntax.Tuple(items=()):
             return SINGLE
         case syntax.Tuple(items=items):
-            axes = [Axis(str(at), _extent(work, item, str(at), name)) for at, item in enumerate(items)]
+            axes = [
+                _derived_axis(work, str(at), _extent(work, item, str(at), name))
+                for at, item in enumerate(items)
+            ]
             tokens = TokenSet(name, tuple(axes))
         case _:
-            tokens = _token_set(work, node)
+            tokens = _token_set(work, node, "learn")
     for axis in tokens.axes:
         if axis.largest is None:
-            symbol = axis.name if isinstance(axis.extent, Var) else "n"
-            problem = p.UnboundedParameter(name, tokens.name, axis.name, f"{symbol} <= 4096")
+            bounded = {extent.name for extent, _ in _bounds(work)}
+            symbols = sorted(variables(axis.extent) - bounded)
+            bounds = " and ".join(f"{symbol} <= 4096" for symbol in symbols)
+            remedy = f"bound it where it is declared: {bounds}"
+            if any(symbol not in work.frame.names for symbol in symbols):
+                remedy = "make it a constant or a parameter of the attention"
+            problem = p.UnboundedParameter(name, tokens.name, axis.name, remedy)
             raise fail(problem, node.span)
     return tokens
+
+
+def _bounds(work: Workspace) -> Iterator[tuple[Var, int]]:
+    """The symbols whose largest value the spec states."""
+    for tokens in work.token_sets:
+        for axis in tokens.axes:
+            match axis:
+                case Axis(extent=Var() as symbol, bound=int() as bound):
+                    yield symbol, bound
+
+
+def _derived_axis(work: Workspace, name: str, extent: Expr) -> Axis:
+    """An axis whose extent is an expression, bounded where all its symbols are."""
+    known = {symbol.name: (1, bound) for symbol, bound in _bounds(work)}
+    span = Ranges(known).of(extent) if variables(extent) else None
+    return Axis(name, extent, None if span is None or not 1 <= span[1] <= MAX_EXTENT else span[1])
 
 
 def unseen_extents(work: Workspace) -> Iterator[Diagnostic]:
@@ -187,7 +215,7 @@ def _compatible(a: str, b: str) -> bool:
     return a != b and "scalar" in (a, b) and bool({"shared", "flat"} & {a, b})
 
 
-def _token_set(work: Workspace, name: syntax.Name) -> TokenSet:
+def _token_set(work: Workspace, name: syntax.Name, keyword: str) -> TokenSet:
     binding = work.frame.names.get(name.name)
     if binding is not None and isinstance(binding.value, TokenSet):
         return binding.value
@@ -196,6 +224,6 @@ def _token_set(work: Workspace, name: syntax.Name) -> TokenSet:
     known = [tokens.name for tokens in work.token_sets]
     if binding is not None:
         remedy = f"token sets are: {', '.join(known)}" if known else "declare one first: tokens x[n]"
-        raise fail(p.WrongValue("`input`", "a token set", describe(binding.value), remedy), name.span)
+        raise fail(p.WrongValue(f"`{keyword}`", "a token set", describe(binding.value), remedy), name.span)
     remedy = suggest(name.name, known) if known else f"declare it first: tokens {name.name}[n]"
     raise fail(p.UnknownName("token set", name.name, remedy), name.span)

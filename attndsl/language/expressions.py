@@ -20,6 +20,7 @@ from attndsl.language.knowledge import Knowledge
 from attndsl.language.limits import MAX_DEPTH, MAX_NODES
 from attndsl.language.scope import Deferred, Frame, Pair, Value, describe
 from attndsl.language.values import Feature
+from attndsl.language.vectors import dot
 from attndsl.language.vocabulary import COVERED, FUNCTION_NAMES, RESERVED, is_operator_call, suggest
 
 
@@ -76,7 +77,10 @@ class Expressions:
     def _value(self, node: syntax.Expression, frame: Frame) -> Value:
         value = self._plain_value(node, frame)
         match node, value:
-            case (syntax.Binary() | syntax.Unary() | syntax.Choice() | syntax.Comparison() | syntax.Call()), Expr():
+            case (
+                (syntax.Binary() | syntax.Unary() | syntax.Choice() | syntax.Comparison() | syntax.Call()),
+                Expr(),
+            ):
                 if frame.pair is None and self.check_elementwise is not None:
                     self.check_elementwise(value, node.span)
         return value
@@ -226,6 +230,8 @@ class Expressions:
             return fields.covered(self, name, node, frame)
         if is_operator_call(node, self.operators):
             return self.operators[name](node, frame, name)
+        if name == "dot" and name not in frame.names:
+            return dot(self, node, frame)
         if name in FUNCTION_NAMES:
             return arithmetic.call_function(self, name, node, frame)
         binding = frame.names.get(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from attndsl.diagnostics import AttnError, fail
 from attndsl.ir.index import Const, Expr, Load, Var
 from attndsl.ir.text import show
-from attndsl.ir.tokens import TokenSet
+from attndsl.ir.tokens import Relation, TokenSet
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields, substitute, variables
 from attndsl.language import problems as p
@@ -41,8 +43,10 @@ def attribute(ev: Evaluator, node: syntax.Attribute, frame: Frame) -> Value:
         case Fields(members=members):
             remedy = suggest(node.name, members)
             raise fail(p.NoSuchPart(value.name, node.name, remedy), node.span)
-        case Feature() if node.name == "lse":
+        case Feature() | Expr() if node.name == "lse":
             remedy = "only results of softmax attends have one, before any arithmetic"
+            problem = p.WrongValue("`.lse`", "the result of a softmax attend", describe(value), remedy)
+            raise fail(problem, node.value.span)
         case Var(name) if name.startswith(("i.", "j.")):
             remedy = f"an axis is chosen already: `{_name_of(node.value)}` is {name} here"
         case Feature():
@@ -64,8 +68,14 @@ def _name_of(node: syntax.Expression) -> str:
 
 def covered(ev: Evaluator, name: str, node: syntax.Call, frame: Frame) -> Value:
     """`first(j)`, `last(j)`: where the tokens that a pooled token covers begin and end."""
-    if len(node.arguments) != 1 or node.arguments[0].name is not None:
-        raise fail(p.MissingArgument(f"`{name}`", "a token", f"write {name}(i) or {name}(j)"), node.span)
+    remedy = f"write {name}(i) or {name}(j)"
+    if not node.arguments:
+        raise fail(p.MissingArgument(f"`{name}`", "token", remedy), node.span)
+    if len(node.arguments) > 1:
+        many = p.TooManyArguments(f"`{name}`", "1 argument", len(node.arguments), remedy)
+        raise fail(many, node.arguments[1].span)
+    if node.arguments[0].name is not None:
+        raise fail(p.UnknownArgument(f"`{name}`", node.arguments[0].name, remedy), node.arguments[0].span)
     argument = node.arguments[0].value
     value = ev.value(argument, frame)
     found = value.tokens.covered(value.coordinates, name == "last") if isinstance(value, Position) else None
@@ -83,9 +93,17 @@ def index(ev: Evaluator, node: syntax.Index, frame: Frame) -> Value:
         case tuple():
             return _item(ev, value, node, frame)
         case Feature(type=type_) if type_.width is None:
-            return _load(ev, value, node, frame)
+            return load(ev, value, node, frame)
         case Feature(name=name):
-            remedy = f"a field is declared with a modifier: input {name} : x scalar (or int, or bool)"
+            declared = f"declare `{name}` with `scalar`"
+            remedy = (
+                f"only values without a width are looked up: {declared}, or use sum({name}, over = width); "
+                f"two vectors meet in dot({name}[i], ...)"
+            )
+        case Fields(name=name, members=members):
+            remedy = f"its parts are chosen with a dot, e.g. {name}.{next(iter(members))}"
+        case Expr() if describe(value).startswith("a tensor"):
+            remedy = "bind it to a name in the attention first, and look that up: f = ...; f[i]"
         case _:
             remedy = "inputs declared int, bool or scalar are fields: input label : x int"
     raise fail(p.WrongValue("an index", "a field or tuple", describe(value), remedy), node.value.span)
@@ -108,12 +126,17 @@ def _item(ev: Evaluator, items: tuple[Value, ...], node: syntax.Index, frame: Fr
     )
 
 
-def _load(ev: Evaluator, field: Feature, node: syntax.Index, frame: Frame) -> Expr:
+def load(ev: Evaluator, field: Feature, node: syntax.Index, frame: Frame) -> Expr:
+    """A tensor at coordinates."""
     tokens = field.type.tokens
     assert tokens is not None
-    own_shape = len(node.coords) > 1 or tokens.name == field.name
-    parts = each(lambda coord: _coordinates(ev, coord, field, own_shape, frame), node.coords)
-    coords = [expr for part in parts for expr in part]
+    match tokens.origin:
+        case Relation() as origin:
+            coords = _related_coordinates(ev, node, field, origin, frame)
+        case _:
+            own_shape = len(node.coords) > 1 or tokens.name == field.name
+            parts = each(lambda coord: _coordinates(ev, coord, field, own_shape, frame), node.coords)
+            coords = [expr for part in parts for expr in part]
     if len(coords) != len(tokens.axes):
         count = len(tokens.axes)
         example = f"{field.name}[{', '.join(f'i.{a}' for a in tokens.axis_names)}] or {field.name}[i]"
@@ -124,6 +147,25 @@ def _load(ev: Evaluator, field: Feature, node: syntax.Index, frame: Frame) -> Ex
         for coord, axis in zip(coords, tokens.axes):
             _stay_inside(ev, field, coord, axis.name, node, frame)
     return load
+
+
+def _related_coordinates(
+    ev: Evaluator, node: syntax.Index, field: Feature, origin: Relation, frame: Frame
+) -> list[Expr]:
+    """`keep[i, j]`, `m[i, j // 4]`, `m[i, (j.h // 2, j.w // 2)]`: a place of the query and one of the key."""
+    sides = origin.query, origin.key
+    if len(node.coords) != 2:
+        example = f"{field.name}[i, j]: a place on {sides[0].name} and one on {sides[1].name}"
+        name, given = field.type.tokens.name, len(node.coords)
+        raise fail(p.FieldCoordinates(field.name, name, "two places", given, example), node.span)
+    places = zip(node.coords, (Feature(field.name, replace(field.type, tokens=side)) for side in sides))
+    parts = each(lambda place: _coordinates(ev, *place, False, frame), places)
+    for part, side, coord in zip(parts, sides, node.coords):
+        if len(part) != len(side.axes):
+            words = f"{len(side.axes)} coordinate{'' if len(side.axes) == 1 else 's'} there"
+            example = f"one coordinate for each of {', '.join(side.axis_names)}, in parentheses"
+            raise fail(p.FieldCoordinates(field.name, side.name, words, len(part), example), coord.span)
+    return [expr for part in parts for expr in part]
 
 
 def _coordinates(

@@ -1,30 +1,36 @@
-"""Calls of operators: their arguments, the pairs that expressions are about, the results' place in the program."""
+"""Calls of operators: their arguments, the pairs that expressions are about, their results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from attndsl.diagnostics import AttnError, Diagnostic, fail
 from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import OPS, Arguments, IllTyped, Op, Operand, OpParameter, Record, Result
 from attndsl.ir.rewrite import simplify
-from attndsl.ir.tokens import QUERY, TokenSet
+from attndsl.ir.tokens import QUERY, Pairs, TokenSet
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields
 from attndsl.language import problems as p
 from attndsl.language import syntax
+from attndsl.language.blame import labelled, operands_of, place_of
 from attndsl.language.calls import Signature
 from attndsl.language.evaluator import each
 from attndsl.language.kinds import expect_integer
-from attndsl.language.reductions import read_axes
+from attndsl.language.reductions import labelled_set, on_relation, read_axes
 from attndsl.language.scope import Frame, Pair, Value, describe
+from attndsl.language.selections import EntriesReader
 from attndsl.language.values import Feature, Fields, Position
 from attndsl.language.vocabulary import suggest
 from attndsl.language.workspace import Workspace
 
 _Result = TypeVar("_Result")
+
+_LONGEST = 32
+"""Characters of an argument that a message quotes."""
 
 LATE = ("condition", "real", "score", "places")
 """Roles of arguments that speak of a query and a key, which the other arguments determine."""
@@ -53,18 +59,38 @@ class _Call:
         """The results, as values of the language."""
         arguments = self._match()
         found: list[Diagnostic] = []
+        if any(q.role == "entries" for q in self.op.parameters):
+            return self._selection(arguments)
         early = [q for q in self.op.parameters if q.role not in LATE and q.name in arguments]
         given: dict[str, Any] = {}
         for parameter in early:
-            given |= _check_all(lambda q: self._early(q, arguments[q.name], given), [parameter], found)
+            if parameter.role == "axes" and "f" in arguments and "f" not in given:
+                continue  # what is wrong with the feature is said already
+            given |= _check_all(partial(self._early, arguments, given), [parameter], found)
         late = [q for q in self.op.parameters if q.role in LATE and q.name in arguments]
         domain = self._domain(given, late, arguments)
         if domain is not None:
-            pair = Pair(*domain)
+            places = any(q.role == "places" for q in late) and not on_relation(given)
+            pair = Pair(*domain, places=places)
             given |= _check_all(lambda q: self._late(q, arguments[q.name][0].value, pair), late, found)
         if found or len(given) < len(arguments):
             raise AttnError(found)
         return self._built(arguments, given, domain)
+
+    def _selection(self, arguments: Mapping[str, list[syntax.Argument]]) -> Value:
+        """A choice among entries, which may be pairs."""
+        reader = EntriesReader(self.work, self.frame, self.op.keyword, self.name, self._operand)
+        nodes = {name: parts[0].value for name, parts in arguments.items()}
+        found: list[Diagnostic] = []
+        numbers = [q for q in self.op.parameters if q.role == "number" and q.name in arguments]
+        given = _check_all(lambda q: self._number(nodes[q.name], q.name), numbers, found)
+        try:
+            given |= reader.read(nodes, self.call.span)
+        except AttnError as error:
+            found += error.diagnostics
+        if found:
+            raise AttnError(found)
+        return self._built(arguments, given, None)
 
     def _built(
         self,
@@ -75,12 +101,12 @@ class _Call:
         work = self.work
         expressions = [e for value in given.values() for e in _expressions(value)]
         looked_up = [work.types[field] for field in sorted(fields(*expressions))]
-        tensors = [operand.type for value in given.values() for operand in _operands(value)]
+        tensors = [operand.type for value in given.values() for operand in operands_of(value)]
         extra = {
             "domain": domain,
             "batch": any(type_.batch for type_ in (*tensors, *looked_up)),
             "field heads": [type_.heads for type_ in looked_up],
-            "labels": _labels(given, work.types),
+            "labels": labelled_set(given, work.types, domain),
         }
 
         def add(op: Op, suffix: str = "") -> Operand:
@@ -90,8 +116,11 @@ class _Call:
         try:
             result = self.op.build(Arguments(given, self.name, extra), add)
         except IllTyped as error:
-            at = arguments[error.argument][0].value.span if error.argument in arguments else self.call.span
-            raise AttnError([Diagnostic(error.problem, at)]) from None
+            at = self.call.span
+            if error.argument in arguments:
+                at = place_of(arguments[error.argument], error.position)
+            problem = labelled(error.problem, given.get(error.argument), error.position)
+            raise AttnError([Diagnostic(problem, at)]) from None
         return _as_value(result, self.name)
 
     # --- which argument is which ----------------------------------------------------------------
@@ -113,7 +142,10 @@ class _Call:
             found[variadic.name] = parts
         for parameter in parameters:
             if not parameter.optional and parameter.name not in found:
-                example = f"{keyword}({', '.join(positional) or 'a, b'}, ...)"
+                named = [
+                    f"{q.name} = ..." for q in parameters if not (q.optional or q.positional or q.variadic)
+                ]
+                example = f"{keyword}({', '.join([*positional, *named] if variadic is None else ['a', 'b'])})"
                 missing = p.MissingArgument(f"`{keyword}`", parameter.name, f"write {example}")
                 raise fail(missing, self.call.span)
         return found
@@ -121,8 +153,12 @@ class _Call:
     # --- arguments that stand for themselves ----------------------------------------------------
 
     def _early(
-        self, parameter: OpParameter, arguments: list[syntax.Argument], given: Mapping[str, Any]
+        self,
+        every: Mapping[str, list[syntax.Argument]],
+        given: Mapping[str, Any],
+        parameter: OpParameter,
     ) -> Any:
+        arguments = every[parameter.name]
         node = arguments[0].value
         match parameter.role:
             case "feature":
@@ -132,7 +168,8 @@ class _Call:
             case "features":
                 value = self.work.expressions.value(node, self.frame)
                 parts = value if isinstance(value, tuple) else (value,)
-                return tuple(self._as_operand(parameter.name, part, node) for part in parts)
+                nodes = node.items if isinstance(node, syntax.Tuple) else [node] * len(parts)
+                return tuple(self._as_operand(parameter.name, *pair) for pair in zip(parts, nodes))
             case "number":
                 return self._number(node, parameter.name)
             case "numbers":
@@ -156,12 +193,29 @@ class _Call:
     def _as_operand(self, role: str, value: Value, node: syntax.Expression) -> Operand:
         feature = self.work.as_feature(value, f"{self.name}_{role}", node.span)
         if feature is not None:
-            return Operand(feature.name, feature.type)
-        remedy = "declare it as an input: input q, k, v : x"
-        if isinstance(value, Fields):
-            remedy = f"take one of its parts, e.g. {value.name}.{next(iter(value.members))}"
+            self._check_held(role, feature, node)
+            text = self.frame.module.excerpt(node.span)
+            return Operand(
+                feature.name, feature.type, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+            )
+        match value:
+            case Fields(name=name, members=members):
+                remedy = f"take one of its parts, e.g. {name}.{next(iter(members))}"
+            case tuple():
+                remedy = "take one item, e.g. [0]"
+            case TokenSet() as tokens:
+                remedy = f"name a tensor on it, e.g. input f : {tokens.name}"
+            case Expr():
+                remedy = "a number becomes one in arithmetic with a tensor, e.g. f * 2"
+            case _:
+                remedy = "declare it as an input: input q, k, v : x"
         what = f"`{role}` of {self.op.keyword}"
         raise fail(p.WrongValue(what, "a tensor", describe(value), remedy), node.span)
+
+    def _check_held(self, role: str, feature: Feature, node: syntax.Expression) -> None:
+        """Keys and values on pairs are never held in full, so only attend takes them."""
+        if isinstance(feature.type.tokens.origin, Pairs) and role not in self.op.on_pairs:
+            raise fail(p.OnPairs(f"`{role}` of {self.op.keyword}"), node.span)
 
     def _number(self, node: syntax.Expression, name: str) -> Expr:
         expr = self.work.expressions.number(node, self.frame, f"`{name}`")
@@ -217,7 +271,8 @@ class _Call:
         if domain is None and len(self.work.token_sets) == 1:
             only = self.work.token_sets[0]
             return only, only
-        if domain is None and late and not any(q.role == "feature" for q in self.op.parameters):
+        given_features = [q for q in self.op.parameters if q.role == "feature" and q.name in arguments]
+        if domain is None and late and not given_features:
             where = arguments[late[0].name][0].value.span  # type: ignore[index]
             remedy = "say which tokens are meant: of = x"
             raise fail(p.NoPair("i", "token", remedy), where)
@@ -246,7 +301,7 @@ class _Call:
     def _places(self, node: syntax.Expression, pair: Pair, place: str) -> tuple[Expr, ...]:
         """Coordinates for every token `i`."""
         ev = self.work.expressions
-        frame = self.frame.with_pair(replace(pair, places=True))
+        frame = self.frame.with_pair(pair)
         match ev.value(node, frame):
             case Position() as position:
                 return position.coordinates
@@ -285,16 +340,6 @@ def _check_all(
     return results
 
 
-def _operands(value: Any) -> tuple[Operand, ...]:
-    match value:
-        case Operand():
-            return (value,)
-        case tuple():
-            return tuple(item for item in value if isinstance(item, Operand))
-        case _:
-            return ()
-
-
 def _expressions(value: Any) -> tuple[Expr, ...]:
     match value:
         case Expr():
@@ -303,15 +348,6 @@ def _expressions(value: Any) -> tuple[Expr, ...]:
             return tuple(item for item in value if isinstance(item, Expr))
         case _:
             return ()
-
-
-def _labels(given: Mapping[str, Any], types: Mapping[str, FeatureType]) -> TokenSet | None:
-    """The set that a label numbers, where coordinates are one label."""
-    for value in given.values():
-        match value:
-            case (Load(field),):
-                return types[field].labels
-    return None
 
 
 def _as_value(result: Result, name: str) -> Value:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
 from attndsl.ir.index import Expr
 from attndsl.ir.problem import Span
+from attndsl.ir.tokens import Pooled
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.calls import Signature
@@ -151,6 +152,10 @@ def note_default_use(frame: Frame, name: str, span: Span) -> None:
     if "i" in frame.defaults_used and frame.defaults_used.keys() & {"j", "extent"}:
         call = frame.site.text.removesuffix("()")
         missing = "j" if frame.names["j"].default else "extent"
-        example = f"{call[:-1]}, {missing} = ...)" if call.endswith(")") else f"{call}({missing} = ...)"
+        pooled = (
+            missing == "j" and isinstance(frame.pair.key.origin, Pooled) and len(frame.pair.key.axes) == 1
+        )
+        given = f"{missing} = {'last(j)' if pooled else '...'}"
+        example = f"{call[:-1]}, {given})" if call.endswith(")") else f"{call}({given})"
         problem = p.AcrossSets(frame.site.pattern, frame.pair.query.name, frame.pair.key.name, example)
         raise fail(problem, frame.site.span)

@@ -45,7 +45,8 @@ def describe(value: Value) -> str:
     """A value's sort in words."""
     match value:
         case Expr() if any(isinstance(node, Load) and not node.coords for node in postorder([value])):
-            return "a tensor"
+            of = {"bool": " of conditions", "int": " of integers"}
+            return f"a tensor{of.get(value.kind, '')}"
         case Expr(kind="bool"):
             return "a condition"
         case Expr(kind="int"):
@@ -57,7 +58,7 @@ def describe(value: Value) -> str:
         case TokenSet():
             return f"the token set `{value.name}`"
         case Feature():
-            return f"the {'tensor' if value.type.width else 'field'} `{value.name}`"
+            return f"the {'field' if value.type.width is None else 'tensor'} `{value.name}`"
         case Fields():
             return f"the record `{value.name}`"
         case Position():
@@ -124,5 +125,7 @@ class Frame:
             "j": Binding(Position("j", pair.key), default=True),
             "extent": Binding(Extent(pair.key), default=True),
         }
+        if pair.places:
+            del names["j"]
         axis = pair.key.axis_names[0] if len(pair.key.axes) == 1 else ""
         return replace(self, names=names, pair=pair, axis=axis, defaults_used={})

@@ -22,7 +22,7 @@ RESERVED: Mapping[str, str] = {
 IMPLICIT = ("i", "j", "extent")
 """Parameters that every pattern has."""
 
-FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp")
+FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp", "dot")
 """Elementwise functions that a spec calls."""
 
 COVERED = ("first", "last")

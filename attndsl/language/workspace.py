@@ -12,7 +12,7 @@ from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import Elementwise, Op
 from attndsl.ir.problem import Span
 from attndsl.ir.program import Value as ProgramValue
-from attndsl.ir.tokens import TokenSet
+from attndsl.ir.tokens import Pairs, TokenSet
 from attndsl.ir.types import DoNotBroadcast, FeatureType, broadcast
 from attndsl.ir.walk import postorder
 from attndsl.language import problems as p
@@ -62,9 +62,7 @@ class Workspace:
     def add(self, op: Op, name: str, span: Span) -> ProgramValue:
         """Adds a value, under this name or the next one that is free."""
         taken = {value.name for value in self.values} | self.reserved
-        unique = next(
-            option for n in count(1) if (option := f"{name}{n if n > 1 else ''}") not in taken
-        )
+        unique = next(option for n in count(1) if (option := f"{name}{n if n > 1 else ''}") not in taken)
         value = ProgramValue(unique, op, span)
         self.values.append(value)
         return value
@@ -99,6 +97,8 @@ def elementwise_type(expr: Expr, types: Mapping[str, FeatureType], span: Span) -
     try:
         type_ = broadcast(types[name] for name in whole_features(expr))
     except DoNotBroadcast as problem:
-        remedy = "gather, pool or reduce one of them first"
-        raise fail(p.WrongOperand(f"these tensors do not go together: {problem}", "", remedy), span) from None
+        what = f"these tensors do not go together: {problem}"
+        raise fail(p.WrongOperand(what, "", problem.remedy), span) from None
+    if isinstance(type_.tokens.origin, Pairs):
+        raise fail(p.OnPairs("arithmetic between tensors"), span)
     return replace(type_, kind=expr.kind)

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from attndsl.analysis.attention import head_classes
 from attndsl.diagnostics import fail
+from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Input
 from attndsl.ir.program import Program
+from attndsl.ir.walk import evaluate
 from attndsl.planning.problems import BadShape
+from attndsl.planning.relations import refuse_relations
 from attndsl.planning.sizes import Sizes, SizeSearch, completed
 from attndsl.planning.tiles import TileChoice, choose_tiles
 
@@ -50,8 +53,9 @@ def plan_program(program: Program) -> ProgramPlan:
     """Decides the open questions of a program.
 
     Raises:
-        AttnError: no sizes were found at which the program is defined.
+        AttnError: values on pairs are asked for, or no sizes were found at which the program is defined.
     """
+    refuse_relations(program)
     example = telling_sizes(program)
     planned = completed(program, sizes_near(program, PLANNED_TOKENS))
     fields = sample_fields(program, planned)
@@ -130,6 +134,7 @@ def sample_fields(
     Shapes are (batch, [heads,] *extents), as the inputs declare; computed labels are alike in all heads.
     """
     sizes = completed(program, sizes)
+    numbered = {name: count for value in program.computed for name, count in value.op.numbered.items()}
     fields: dict[str, NDArray[Any]] = {}
     for at, value in enumerate(program.values):
         type_ = value.type
@@ -141,6 +146,8 @@ def sample_fields(
         cuts = np.sort(rng.integers(0, count, (batch, 3)), axis=-1)
         labels = (np.arange(count)[None, :, None] >= cuts[:, None, :]).sum(-1)
         labels = labels % 2 == 1 if type_.kind == "bool" else labels
+        if value.name in numbered:
+            labels = labels % evaluate(numbered[value.name], sizes, EXACT)
         shape = (batch, *extents)
         if type_.heads is not None and isinstance(value.op, Input):
             labels, shape = np.repeat(labels[:, None], heads, 1), (batch, heads, *extents)

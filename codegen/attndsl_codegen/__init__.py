@@ -16,7 +16,7 @@ def generate(program: Program) -> str:
     """The generated file. The same program gives the same bytes.
 
     Raises:
-        AttnError: no sizes satisfy the program's requirements.
+        AttnError: the program chooses pairs, or no sizes satisfy its's requirements.
     """
     plan = plan_program(program)
     tiles = {name: Tiles(choice.query, choice.key) for name, choice in plan.tiles.items()}

@@ -13,6 +13,7 @@ from attndsl_codegen.front import Front
 from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.linker import Definition, imports_for, link, mentioned
 from attndsl_codegen.names import TokenNames, class_name, function_name
+from attndsl_codegen.printers.wrap import fitted
 from attndsl_codegen.sizes import check_sizes
 from attndsl_codegen.values import ValueLines
 
@@ -96,7 +97,7 @@ class Emitter:
             "",
             f'ATTNDSL_VERSION = "{self.version}"',
             f'SPEC_SHA256 = "{digest}"',
-            f"PARAMETERS = {dict(self.program.parameters)!r}".replace("'", '"'),
+            *fitted([f"PARAMETERS = {dict(self.program.parameters)!r}".replace("'", '"')]),
             'SPEC = """\\',
             *_escaped(spec.rstrip("\n")).split("\n"),
             '"""',
@@ -109,24 +110,24 @@ class Emitter:
         lines = ValueLines(self.program, self.tiles, self.sets)
         program = lines.function()
         blocks = [*lines.hooks.values(), *lines.places.values()]
-        return _spaced(["\n".join(["", *block.lines()]).lstrip() for block in blocks] + ["\n".join(program)])
+        return _spaced("\n".join(fitted(block)) for block in [*(b.lines() for b in blocks), program])
 
     @cached_property
     def _front_functions(self) -> list[str]:
         front = Front(self.program, self.sets)
         blocks = [check_sizes(self.program), *front.blocks()]
-        return _spaced("\n".join(block) for block in blocks if block)
+        return _spaced("\n".join(fitted(block)) for block in blocks if block)
 
     @cached_property
     def _declarations(self) -> list[str]:
         _ = self._mechanisms, self._front_functions
-        return Declarations(self.program, self.sets).lines()
+        return fitted(Declarations(self.program, self.sets).lines())
 
     def _main(self) -> list[str]:
         sizes = "{" + ", ".join(f'"{name}": {value}' for name, value in self.example.items()) + "}"
         learned = "LEARNED" if self.program.learned else "()"
         check = f"self_check(results, ARGUMENTS, {learned}, {sizes}, sampled={self.sampled})"
-        return ["", "", 'if __name__ == "__main__":', f"    raise SystemExit({check})"]
+        return ["", "", 'if __name__ == "__main__":', *fitted([f"    raise SystemExit({check})"])]
 
 
 def _spaced(blocks: Iterable[str]) -> list[str]:

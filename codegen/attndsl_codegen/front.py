@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from attndsl.ir.program import Program, Value
@@ -9,6 +10,10 @@ from attndsl.ir.types import KV_HEADS
 from attndsl.ir.walk import variables
 from attndsl_codegen.names import TokenNames, attribute, class_name, function_name, safe
 from attndsl_codegen.printers.body import signature
+
+
+DOCSTRING_WIDTH = 90
+"""Longer docstrings get several lines."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Front:
         options = self._options[:3]
         return [
             f"class {name}(nn.Module):",
-            f'    """The attention `{self.program.name}` as a module. {what}"""',
+            *_docstring(f"The attention `{self.program.name}` as a module.", what),
             "",
             *self._constructor(),
             "",
@@ -169,6 +174,13 @@ class Front:
                 f"    add_parameters(self, {{{own}}}, sizes, device, dtype)",
             ]
         return [f"    {line}" if line else "" for line in lines]
+
+
+def _docstring(first: str, second: str) -> list[str]:
+    """A docstring of two sentences, on one line if they fit."""
+    if len(first) + len(second) <= DOCSTRING_WIDTH:
+        return [f'    """{first} {second}"""']
+    return [f'    """{first}', "", *textwrap.wrap(second, DOCSTRING_WIDTH, initial_indent="    ", subsequent_indent="    "), '    """']
 
 
 def attribute_pair(value: Value, at: int) -> str:

@@ -11,7 +11,7 @@ from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
-from attndsl_codegen.names import TokenNames, class_name
+from attndsl_codegen.names import TokenNames, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 
@@ -35,11 +35,7 @@ class HookPrinter:
     op: Attend
     tiles: Tiles | None
     sets: TokenNames
-
-    @property
-    def class_name(self) -> str:
-        """The name of the class."""
-        return f"{class_name(self.name)}Attend"
+    class_name: str
 
     def lines(self) -> list[str]:
         """The class definition."""
@@ -147,7 +143,7 @@ class HookPrinter:
         outside = sorted(variables(*results) - set(spelling) - {"s"})
         looked_up = sorted({field.removesuffix(LEAST).removesuffix(GREATEST) for field in fields(*results)})
         taken = {*first, *coordinates, "at"}
-        locals_ = {variable: _unused(identifier(variable), taken) for variable in (*outside, *looked_up)}
+        locals_ = {variable: unused(identifier(variable), taken) for variable in (*outside, *looked_up)}
         printer = TorchPrinter({*spelling, "s", "head"}, variables={**locals_, **spelling})
         several = max(len(self.op.query_tokens.axes), len(self.op.key_tokens.axes)) > 1
         body = Body(printer, labels, taken, result_names=("must", "may"), several_axes=several)
@@ -158,14 +154,6 @@ class HookPrinter:
             *signature(name, [*parameters, "at: dict[str, Any]"], returns),
             *_indent([f'"""{doc}"""', *loads, *body.lines]),
         ]
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """The name, with underscores if it is taken; it is taken afterwards."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def spelled(role: str, tokens: TokenSet) -> dict[str, str]:

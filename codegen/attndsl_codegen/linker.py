@@ -28,6 +28,7 @@ MODULES = (
     "paired",
     "attend",
     "operators",
+    "selections",
     "numbers",
     "selfcheck",
 )

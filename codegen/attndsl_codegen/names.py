@@ -65,6 +65,14 @@ def safe(name: str) -> str:
     return f"{name}_" if taken or ours else name
 
 
+def unused(name: str, taken: set[str]) -> str:
+    """The name, with underscores if it is taken; it is taken afterwards."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
 _LOCALS = (
     "self at grid return_lse return_losses flat found is_flat attend results compute check_sizes weights losses "
     "state"

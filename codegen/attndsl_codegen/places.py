@@ -10,7 +10,7 @@ from attndsl.ir.ops import Places
 from attndsl.ir.tokens import QUERY
 from attndsl.ir.walk import fields, variables
 from attndsl_codegen.hooks import spelled
-from attndsl_codegen.names import TokenNames, safe
+from attndsl_codegen.names import TokenNames
 from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 
@@ -19,15 +19,10 @@ from attndsl_codegen.printers.python import TorchPrinter, identifier
 class PlacesPrinter:
     """Prints one such function."""
 
-    value: str
+    name: str
     places: Places
     labels: Mapping[Expr, str]
     sets: TokenNames
-
-    @property
-    def name(self) -> str:
-        """The function's name."""
-        return safe(f"{self.value}_places")
 
     def lines(self) -> list[str]:
         """Its definition."""
@@ -36,16 +31,20 @@ class PlacesPrinter:
         outside = sorted(variables(*self.places.coords) - set(spelling))
         looked_up = sorted(fields(*self.places.coords))
         locals_ = {name: identifier(name) for name in (*outside, *looked_up)}
-        printer = TorchPrinter({*spelling}, variables={**locals_, **spelling})
+        printer = TorchPrinter({*spelling, "head"}, variables={**locals_, **spelling})
         names = tuple(f"to_{axis}" for axis in self.places.target.axis_names)
         body = Body(printer, self.labels, {"at", *spelling.values(), *locals_.values()}, result_names=names)
         body.print(self.places.coords)
         if len(self.places.coords) == 1:
             body.lines[-1] = f"return ({body.lines[-1].removeprefix('return ')},)"
         doc = f"For every token of {tokens.name}, a place on {self.places.target.name}."
-        read = [f'{local} = at["{name}"]' for name, local in locals_.items()]
+        heads = 'torch.arange(at["heads"], device=device).view(-1, 1, 1, 1)'
+        read = [
+            f"{local} = {heads}" if name == "head" else f'{local} = at["{name}"]'
+            for name, local in locals_.items()
+        ]
         own = ", ".join(spelling.values())
-        unpack = f"{own}, = " if len(spelling) == 1 else f"{own} = "
+        unpack = f"({own},) = " if len(spelling) == 1 else f"{own} = "
         return [
             f"def {self.name}(at: dict[str, Any], device: torch.device) -> tuple[Any, ...]:",
             f'    """{doc}"""',

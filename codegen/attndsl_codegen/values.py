@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import Attend, Hooks, Inline, Kernel, Lowered, LoweredArgument, Places, Read
@@ -11,11 +13,15 @@ from attndsl.ir.program import Program, Value
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.walk import postorder
 from attndsl_codegen.hooks import HookPrinter, Tiles
-from attndsl_codegen.names import TokenNames, safe
+from attndsl_codegen.names import TokenNames, class_name, safe, unused
 from attndsl_codegen.places import PlacesPrinter
 from attndsl_codegen.printers.body import signature
 from attndsl_codegen.printers.python import TorchPrinter
 
+RETURN_WIDTH = 88
+"""Longer lists of results get a line each."""
+UNNAMED = re.compile(r"attend(\d*)")
+"""What attends are called that the spec binds to no name."""
 KERNELS_WITH_TILES = ("tiled",)
 """Kernels that plan tiles; the others need no bounds of the mask."""
 
@@ -69,22 +75,47 @@ class ValueLines:
     def _returned(self) -> Iterator[str]:
         types = {value.name: value.type for value in self.program.values}
         pairs = [
-            f"({safe(name)}, {safe(f'{name}_lse') if types[name].partial else None})"
+            f"({safe(name)}, {self._variable(name, '_lse') if types[name].partial else None})"
             for name in self.program.results
         ]
         losses = [f'"{name}": {safe(value)}.mean()' for name, value in self.program.losses.items()]
         state = [
-            f'"{state}": {safe(value.name + suffix)}'
+            f'"{state}": {self._variable(value.name, suffix)}'
             for value in self.program.updates
             for state, suffix in zip(value.op.updates, _results(value))
         ]
-        yield f"return [{', '.join(pairs)}], {{{', '.join(losses)}}}, {{{', '.join(state)}}}"
+        parts = [f"[{', '.join(pairs)}]", f"{{{', '.join(losses)}}}", f"{{{', '.join(state)}}}"]
+        line = f"return {', '.join(parts)}"
+        if len(line) <= RETURN_WIDTH:
+            yield line
+            return
+        yield from (f"{name} = {part}" for name, part in zip(("found", "losses", "state"), parts))
+        yield "return found, losses, state"
+
+    @cached_property
+    def _variables(self) -> dict[str, str]:
+        """Python names of what a value has besides itself, and of its functions and classes; all differ."""
+        taken = {safe(value.name) for value in self.program.values}
+        found: dict[str, str] = {}
+        for value in self.program.computed:
+            lowered = value.op.lowered()
+            suffixes = [s for s in lowered.results if s] if isinstance(lowered, Lowered) else []
+            for name in (f"{value.name}{suffix}" for suffix in (*suffixes, "_places")):
+                found[name] = unused(safe(name), taken)
+            inner = UNNAMED.fullmatch(value.name)
+            stem = class_name(f"inner{inner[1]}" if inner else value.name)
+            found[f"{value.name} class"] = unused(f"{stem.rstrip('_')}Attend", taken)
+        return found
+
+    def _variable(self, name: str, suffix: str) -> str:
+        return self._variables[name + suffix] if suffix else safe(name)
 
     def _as_field(self, value: Value) -> Iterator[str]:
         """A value that expressions look up at coordinates is also a field."""
         if value.name in self._looked_up:
             extents = f"{self.sets.of(value.type.tokens)}.extents(at)"
-            yield f'at["{value.name}"] = as_field({safe(value.name)}, {extents})'
+            function = "as_field" if value.type.width is None else "as_vectors"
+            yield f'at["{value.name}"] = {function}({safe(value.name)}, {extents})'
 
     @property
     def _looked_up(self) -> set[str]:
@@ -95,15 +126,16 @@ class ValueLines:
         match value.op.lowered():
             case Inline(expr):
                 return [f"{safe(value.name)} = {ValuePrinter(set()).show(expr)}"]
-            case Lowered(function, arguments, results):
+            case Lowered() as call:
+                function, arguments, results = call.function, call.arguments, call.results
                 shown = ", ".join(self._argument(value, argument) for argument in arguments)
-                targets = ", ".join("_" if r is None else safe(value.name + r) for r in results)
+                targets = ", ".join("_" if r is None else self._variable(value.name, r) for r in results)
                 return [f"{targets} = {function}({shown})"]
 
     def _argument(self, value: Value, argument: LoweredArgument) -> str:
         match argument:
             case Read(name, suffix):
-                return safe(name + suffix)
+                return self._variable(name, suffix)
             case Kernel(name):
                 return name
             case Hooks(Attend() as op):
@@ -111,10 +143,13 @@ class ValueLines:
                     isinstance(a, Kernel) and a.name in KERNELS_WITH_TILES for a in _arguments(value)
                 )
                 tiles = self.tiles[value.name] if has_tiles else None
-                self.hooks[value.name] = HookPrinter(self.program, value.name, op, tiles, self.sets)
+                own = self._variables[f"{value.name} class"]
+                self.hooks[value.name] = HookPrinter(self.program, value.name, op, tiles, self.sets, own)
                 return f"{self.hooks[value.name].class_name}, at"
             case Places():
-                printer = PlacesPrinter(value.name, argument, self.program.labels, self.sets)
+                printer = PlacesPrinter(
+                    self._variables[f"{value.name}_places"], argument, self.program.labels, self.sets
+                )
                 self.places[value.name] = printer
                 return f"{printer.name}(at, {self._device(value)})"
             case TokenSet():

@@ -34,17 +34,23 @@ from attndsl.ir.ops.input import Input, Learn
 from attndsl.ir.ops.joint import Joint
 from attndsl.ir.ops.kron import Kron
 from attndsl.ir.ops.lse import LogSumExp
+from attndsl.ir.ops.mass import Mass
+from attndsl.ir.ops.minmax import MinMax
 from attndsl.ir.ops.part import Part
 from attndsl.ir.ops.pool import Pool
 from attndsl.ir.ops.project import Project
+from attndsl.ir.ops.rank import Rank
 from attndsl.ir.ops.reduce import Max, Mean, Norm, Softmax, Sum, Var_
 from attndsl.ir.ops.regroup import Count
 from attndsl.ir.ops.rotary import Rotary
 from attndsl.ir.ops.split import Split
+from attndsl.ir.ops.tabulate import Tabulate
+from attndsl.ir.ops.top import Top
+from attndsl.ir.ops.weights import Weights
 
 _EVERY: tuple[type[Op], ...] = (
-    Attend, Cat, Conv, Count, CumSum, Depthwise, Flat, Gather, Joint, Kron, Max, Mean, Nearest, Norm, Part,
-    Pool, Project, Rotary, Softmax, Split, Sum, SwapChannels, Var_,
+    Attend, Cat, Conv, Count, CumSum, Depthwise, Flat, Gather, Joint, Kron, Mass, Max, Mean, MinMax, Nearest,
+    Norm, Part, Pool, Project, Rank, Rotary, Softmax, Split, Sum, SwapChannels, Top, Var_, Weights,
 )  # fmt: skip
 
 OPS = {op.keyword: op for op in _EVERY}
@@ -75,5 +81,6 @@ __all__ = [
     "Read",
     "Record",
     "Result",
+    "Tabulate",
     "WrongOperand",
 ]

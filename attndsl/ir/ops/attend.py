@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 from attndsl.ir.index import TRUE, Const, Expr, Var
@@ -73,6 +74,7 @@ class Attend(Op):
     """
 
     keyword: ClassVar[str] = "attend"
+    on_pairs: ClassVar[tuple[str, ...]] = ("q", "k", "v")
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("q", "feature", positional=True, help="queries"),
         OpParameter("k", "feature", positional=True, help="keys"),
@@ -109,6 +111,11 @@ class Attend(Op):
 
     @classmethod
     def build(cls, args: Arguments, add: Builder) -> Operand:
+        """See `of`."""
+        return add(cls.of(args))
+
+    @classmethod
+    def of(cls, args: Arguments) -> Attend:
         """Checks the operands and gives the result its type.
 
         Raises:
@@ -117,7 +124,7 @@ class Attend(Op):
         q, k, v = (args.get(role) for role in "qkv")
         for role, operand in (("q", q), ("k", k), ("v", v)):
             if operand is not None and (operand.type.width is None or operand.type.kind != "real"):
-                raise IllTyped(NotAFeature(operand.name, role), role)
+                raise IllTyped(NotAFeature(str(operand), role), role)
         domain = cls.domain(args.given)
         assert domain is not None
         query_tokens, key_tokens = domain
@@ -125,33 +132,30 @@ class Attend(Op):
             raise IllTyped(KeyValueSets(str(key_tokens), str(v.type.tokens)), "v")
         _check_scored(args, q, k)
         normalize = args.get("normalize", "softmax")
-        if isinstance(key_tokens.origin, Pairs) and (normalize != "softmax" or "times" in args or q is None):
-            what = "keys on pairs go with a plain softmax of queries and keys"
-            raise IllTyped(WrongOperand(what, "", "leave out normalize and times, and pass q and k"), "v")
+        _check_pairs(args, query_tokens, key_tokens)
         heads = _heads(args)
+        _check_sizes(heads, q, k, v)
         own_heads = {} if heads in (None, HEADS) else {"heads": heads}
         width = q.type.width if q is not None else None
-        return add(
-            cls(
-                *(operand.name if operand is not None else None for operand in (q, k)),
-                v.name,
-                query_tokens=query_tokens,
-                key_tokens=key_tokens,
-                type=FeatureType(
-                    query_tokens,
-                    batch=args.extra["batch"],
-                    heads=heads,
-                    width=v.type.width,
-                    partial=normalize == "softmax" and "times" not in args,
-                ),
-                scale=args.get("scale", Const(1.0) if width is None else width**-0.5),
-                where=substitute(args.get("where", TRUE), own_heads),
-                bias=_put(args.get("bias"), own_heads),
-                score=_put(args.get("score"), own_heads),
-                times=_put(args.get("times"), own_heads),
-                normalize=normalize,
-                score_width=width,
-            )
+        return cls(
+            *(operand.name if operand is not None else None for operand in (q, k)),
+            v.name,
+            query_tokens=query_tokens,
+            key_tokens=key_tokens,
+            type=FeatureType(
+                query_tokens,
+                batch=args.extra["batch"],
+                heads=heads,
+                width=v.type.width,
+                partial=normalize == "softmax" and "times" not in args,
+            ),
+            scale=args.get("scale", Const(1.0) if width is None else width**-0.5),
+            where=substitute(args.get("where", TRUE), own_heads),
+            bias=_put(args.get("bias"), own_heads),
+            score=_put(args.get("score"), own_heads),
+            times=_put(args.get("times"), own_heads),
+            normalize=normalize,
+            score_width=width,
         )
 
     @property
@@ -183,7 +187,8 @@ class Attend(Op):
             k = _per_head(xp, given["k"], heads)
             s = pairs(self.scale) * (_per_head(xp, q, heads) @ k.transpose(-1, -2))
         else:
-            s = v.new_zeros((1, 1, 1, v.shape[2]))
+            count = prod(context.extents(self.query_tokens)) if context.rows is None else len(context.rows)
+            s = v.new_zeros((v.shape[0], heads, count, v.shape[2]))
 
         def shaped(s: Any, visible: Any = None) -> Any:
             if self.score is not None:
@@ -286,6 +291,37 @@ def _check_scored(args: Arguments, q: Operand | None, k: Operand | None) -> None
         what = "without `q` and `k` there is no score `s`"
         remedy = "pass queries and keys, or score = ... without `s`"
         raise IllTyped(WrongOperand(what, "", remedy), "score" if score is not None else "v")
+
+
+def _check_pairs(args: Arguments, query_tokens: TokenSet, key_tokens: TokenSet) -> None:
+    """Keys on pairs are multiplied inside a plain softmax, and queries never live on pairs."""
+    if isinstance(query_tokens.origin, Pairs):
+        what = "queries cannot live on pairs"
+        raise IllTyped(WrongOperand(what, "", "pass what `kron` gives as keys and values"), "q")
+    if isinstance(key_tokens.origin, Pairs):
+        what = "keys on pairs go with a plain softmax of queries and keys"
+        if "times" in args or args.get("normalize", "softmax") != "softmax":
+            guilty = "times" if "times" in args else "normalize"
+            raise IllTyped(WrongOperand(what, "", f"leave out `{guilty}`"), guilty)
+        if "q" not in args:
+            raise IllTyped(WrongOperand(what, "", "pass queries and keys"), "v")
+
+
+def _check_sizes(heads: Expr | None, q: Operand | None, k: Operand | None, v: Operand) -> None:
+    """Query and key are equally wide; the heads of keys and values divide those of the queries."""
+    if q is not None and k is not None:
+        match q.type.width, k.type.width:
+            case Const() as wide, Const() as other if wide is not other:
+                what = f"queries and keys must be equally wide: `{q}` has {wide.value} channels, `{k}` {other.value}"
+                raise IllTyped(WrongOperand(what, "", "project them to one width"), "k")
+    for role, operand in (("k", k), ("v", v)):
+        if operand is None or operand.type.heads is None:
+            continue
+        match heads, operand.type.heads:
+            case Const(int() as count), Const(int() as own) if count % own:
+                what = f"{count} query heads cannot share the {own} heads of `{operand}`"
+                remedy = "let the heads of keys and values divide those of the queries"
+                raise IllTyped(WrongOperand(what, "", remedy), role)
 
 
 def _heads(args: Arguments) -> Expr | None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from attndsl.ir.index import Const, Expr
 from attndsl.ir.problem import Problem
-from attndsl.ir.tokens import SINGLE, TokenSet
+from attndsl.ir.tokens import SINGLE, Relation, TokenSet
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields
 
@@ -28,6 +28,8 @@ Role = Literal[
     "tokens",
     "axes",
     "word",
+    "entries",
+    "sets",
 ]
 
 
@@ -38,8 +40,9 @@ class OpParameter:
     Roles: `feature` is a tensor value, `features` any number of them; `condition`, `real` and `score` are
     pair expressions over the operator's query and key tokens (`score` may use `s`); `places` are
     coordinates for every token `i` of a set; `number` and `numbers` are expressions of sizes; `tokens` is a
-    token set; `axes` says what to reduce over; `word` is one of `words`. A `variadic` parameter takes all
-    positional arguments.
+    token set; `axes` says what to reduce over; `word` is one of `words`. `entries` are what a selection
+    chooses from: a tensor, or a pair expression, which with its conditions becomes one; `sets` are the
+    token sets of `i` and `j` there. A `variadic` parameter takes all positional arguments.
     """
 
     name: str
@@ -53,10 +56,14 @@ class OpParameter:
 
 @dataclass(frozen=True)
 class Operand:
-    """A tensor value by name."""
+    """A tensor value by name; `text` is how the spec writes it, for messages."""
 
     name: str
     type: FeatureType
+    text: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return self.text or self.name
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,18 @@ class Builder(Protocol):
 
 
 class IllTyped(Exception):
-    """An operator refuses its arguments; `argument` names the one to point at, or nothing for the call."""
+    """An operator refuses its arguments.
 
-    def __init__(self, problem: Problem, argument: str = "") -> None:
+    Attributes:
+        argument: the name of the one to point at, or nothing for the call.
+        position: which one, where the parameter takes several.
+    """
+
+    def __init__(self, problem: Problem, argument: str = "", position: int = 0) -> None:
         super().__init__(problem)
         self.problem = problem
         self.argument = argument
+        self.position = position
 
 
 @dataclass(frozen=True)
@@ -253,6 +266,8 @@ class Op:
     parameters: ClassVar[tuple[OpParameter, ...]] = ()
     along_tokens: ClassVar[bool] = True
     """Whether a token's result depends on other tokens; if so, decoding one token at a time is not possible."""
+    on_pairs: ClassVar[tuple[str, ...]] = ()
+    """Its parameters that take features on pairs, which are never held in full."""
     discrete: ClassVar[bool] = False
     """Whether it decides something (a code), which is checked apart from what follows from it."""
 
@@ -292,6 +307,11 @@ class Op:
         """Names of all values it reads, those looked up by its expressions last."""
         looked_up = sorted(fields(*self.expressions.values()) - set(self.tensors))
         return (*self.tensors, *looked_up)
+
+    @property
+    def numbered(self) -> Mapping[str, Expr]:
+        """The int fields whose values number things of its own (classes), with how many of these there are."""
+        return {}
 
     @property
     def updates(self) -> tuple[str, ...]:
@@ -334,7 +354,10 @@ def first_heads(args: Arguments, *types: FeatureType) -> Expr | None:
 def reduced(type_: FeatureType, over: Over) -> FeatureType:
     """The type after a reduction."""
     tokens = type_.tokens
-    if over.axes:
+    if isinstance(tokens.origin, Relation) and over.axes in tokens.origin.sides:
+        sides = tokens.origin.sides
+        tokens = tokens.origin.query if over.axes == sides[1] else tokens.origin.key
+    elif over.axes:
         kept = tuple(axis for at, axis in enumerate(tokens.axes) if at not in over.axes)
         tokens = TokenSet(f"{tokens.name} without {_names(tokens, over)}", kept) if kept else SINGLE
     return replace(
@@ -349,14 +372,16 @@ def _names(tokens: TokenSet, over: Over) -> str:
     return ", ".join(tokens.axis_names[axis] for axis in over.axes)
 
 
-def real(operand: Operand, keyword: str, argument: str = "f") -> None:
-    """Refuses labels and conditions.
+def present(f: Operand, over: Over, keyword: str) -> None:
+    """Refuses to reduce over what a tensor does not have.
 
     Raises:
-        IllTyped: the operand is not real.
+        IllTyped: it has no heads, or no width.
     """
-    if operand.type.kind != "real":
-        what = f"`{keyword}` needs real numbers, but `{operand.name}` is {operand.type.kind}"
-        raise IllTyped(
-            WrongOperand(what, "", "look it up in an expression, or use it with by = ..."), argument
-        )
+    for words, name, wanted, has in (
+        ("heads", "head axis", over.heads, f.type.heads),
+        ("width", "width", over.width, f.type.width),
+    ):
+        if wanted and has is None:
+            what = f"`{keyword}` over the {words}, but `{f}` has no {name}"
+            raise IllTyped(WrongOperand(what, "", f"`{f}` is {f.type.shape_words}"), "over")

@@ -17,8 +17,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.types import DoNotBroadcast, FeatureType, broadcast
 
 
@@ -43,13 +43,13 @@ class Cat(Op):
             IllTyped: the features live on different tokens, or on different heads.
         """
         parts = args["parts"]
-        for part in parts:
-            real(part, "cat", "parts")
+        for at, part in enumerate(parts):
+            real(part, "cat", "parts", at)
         try:
             type_ = broadcast(replace(part.type, width=None) for part in parts)
         except DoNotBroadcast as problem:
             what = f"`cat` needs features of the same tokens and heads: {problem}"
-            raise IllTyped(WrongOperand(what, "", "gather or pool one of them first"), "parts") from None
+            raise IllTyped(WrongOperand(what, "", problem.remedy)) from None
         width: Any = Const(0)
         for part in parts:
             width = width + (Const(1) if part.type.width is None else part.type.width)

@@ -9,16 +9,14 @@ from attndsl.ir.index import Expr
 from attndsl.ir.ops.base import (
     Arguments,
     Builder,
-    IllTyped,
     Lowered,
     Op,
     Operand,
     OpParameter,
     OracleContext,
     Read,
-    WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.tokens import Axis, Channels, TokenSet
 from attndsl.ir.types import FeatureType
 
@@ -43,17 +41,17 @@ class SwapChannels(Op):
             IllTyped: the feature has no width.
         """
         f = args["f"]
-        real(f, "channels")
-        if f.type.width is None:
-            what = f"`{f.name}` has no width, so it has no channels"
-            raise IllTyped(WrongOperand(what, "", "use a feature with a width"), "f")
+        own_width = real_width(f, "channels")
         tokens = f.type.tokens
         match tokens.origin:
             case Channels(parent=parent):
                 turned, width = parent, tokens.axes[0].extent
             case _:
-                axis = Axis("c", f.type.width)
-                turned, width = TokenSet(f"channels of {tokens.name}", (axis,), Channels(tokens)), count(tokens)
+                axis = Axis("c", own_width)
+                turned, width = (
+                    TokenSet(f"channels of {tokens.name}", (axis,), Channels(tokens)),
+                    count(tokens),
+                )
         return add(cls(f.name, replace(f.type.value, tokens=turned, width=width)))
 
     @property

@@ -28,9 +28,9 @@ from attndsl.ir.ops.base import (
     Read,
     Record,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.ops.regroup import Regroup
 from attndsl.ir.tokens import QUERY, SINGLE, Axis, TokenSet
@@ -66,16 +66,16 @@ class Nearest(Op):
             IllTyped: no width, or a number of codewords that is not known.
         """
         f = args["f"]
-        real(f, "codebook")
+        width = real_width(f, "codebook")
         match args["codes"]:
             case Const(int() as count) if count >= 1:
                 codes = TokenSet(f"codes of {args.name}", (Axis("code", Const(count)),))
             case _:
-                what = "the number of codewords is a constant"
-                raise IllTyped(WrongOperand(what, "", "write it as a number or a parameter"), "codes")
-        if f.type.width is None:
-            raise IllTyped(WrongOperand(f"`{f.name}` has no width to quantise", "", "use a feature"), "f")
-        shape = FeatureType(codes, batch=False, heads=f.type.heads, width=f.type.width)
+                what = "the number of codewords is a constant from 1"
+                raise IllTyped(
+                    WrongOperand(what, "", "write it as a number or a parameter, e.g. 512"), "codes"
+                )
+        shape = FeatureType(codes, batch=False, heads=f.type.heads, width=width)
         code = add(Learn(shape, "normal", state=True), "code")
         weight_type = replace(shape, width=None)
         weight = add(Learn(weight_type, "ones", state=True), "weight")
@@ -89,8 +89,8 @@ class Nearest(Op):
         loss = add(Commitment(f.name, code.name, label.name, f.type, loss_type), "loss")
         decay = args.get("decay", Const(0.99))
         names = (f.name, code.name, weight.name, label.name)
-        step = add(FollowTokens(*names, decay, replace(shape, partial=False)), "step")
-        return Record({"code": code, "label": label, "hat": hat, "count": number, "loss": loss, "step": step})
+        add(FollowTokens(*names, decay, replace(shape, partial=False)), "step")
+        return Record({"code": code, "label": label, "hat": hat, "count": number, "loss": loss})
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -99,11 +99,11 @@ class Nearest(Op):
 
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """All distances, directly."""
-        return _distances(*tensors).argmin(-1, keepdim=True)
+        return _distances(context.xp, *tensors).argmin(-1, keepdim=True)
 
     def regret(self, context: OracleContext, choice: Any, *tensors: Any) -> float:
         """Squared distances beyond the least, relative to the largest that was compared."""
-        distance = _distances(*tensors)
+        distance = _distances(context.xp, *tensors)
         own = distance.gather(-1, choice.long())
         return float((own - distance.amin(-1, keepdim=True)).max() / distance.amax())
 
@@ -215,9 +215,10 @@ class FollowTokens(Op):
         return Lowered("followed_tokens", (*reads, self.decay), ("_code", "_weight"))
 
 
-def _distances(f: Any, code: Any) -> Any:
-    """Squared distances of every token from every codeword."""
-    return ((f.detach().unsqueeze(3) - code.detach().unsqueeze(2)) ** 2).sum(-1)
+def _distances(xp: Any, f: Any, code: Any) -> Any:
+    """Squared distances of every token from every codeword, by differences: products would cancel."""
+    code = code.detach().expand(f.shape[0], *code.shape[1:])
+    return xp.cdist(f.detach(), code, compute_mode="donot_use_mm_for_euclid_dist") ** 2
 
 
 def chosen_codes(code: Any, label: Any) -> Any:

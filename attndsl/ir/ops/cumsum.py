@@ -18,9 +18,9 @@ from attndsl.ir.ops.base import (
     Over,
     Read,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.types import FeatureType
 
 
@@ -49,7 +49,9 @@ class CumSum(Op):
         assert isinstance(over, Over)
         real(f, "cumsum")
         if len(over.axes) != 1 or over.heads or over.width:
-            raise IllTyped(WrongOperand("`cumsum` runs along one axis of tokens", "", "name an axis"), "axis")
+            names = ", ".join(f.type.tokens.axis_names)
+            what = "`cumsum` runs along one axis of tokens"
+            raise IllTyped(WrongOperand(what, "", f"name one of: {names}"), "axis")
         return add(cls(f.name, over.axes[0], f.type.value))
 
     @property

@@ -1,8 +1,8 @@
 """`depthwise(f, 3)` and `conv(f, 3)`: learned convolutions along the token axes, zero beyond the border.
 
-    y[i, c] = sum over o of f[i + o - size // 2, c] * W[o, c]       depthwise: every head and channel alone
-    y[i, :] = sum over o of f[i + o - size // 2, :] @ W[o]          conv: channels of a head (or of a flat
-                                                                    feature) mix
+y[i, c] = sum over o of f[i + o - size // 2, c] * W[o, c]       depthwise: every head and channel alone
+y[i, :] = sum over o of f[i + o - size // 2, :] @ W[o]          conv: channels of a head (or of a flat
+                                                                feature) mix
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import chosen_width, real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.tokens import Axis, TokenSet
 from attndsl.ir.types import FeatureType
@@ -55,8 +55,7 @@ class Depthwise(Op):
             IllTyped: an even or varying size, more than three axes, or no width.
         """
         f, extent = args["f"], _odd(args)
-        real(f, cls.keyword)
-        _check(f, cls.keyword)
+        _checked_width(f, cls.keyword)
         axes = tuple(Axis(axis.name, Const(extent)) for axis in f.type.tokens.axes)
         terms = Const(extent ** len(axes))
         shape = FeatureType(
@@ -111,13 +110,11 @@ class Conv(Op):
             IllTyped: as for `depthwise`.
         """
         f, extent = args["f"], _odd(args)
-        real(f, cls.keyword)
-        _check(f, cls.keyword)
-        assert f.type.width is not None
-        width = args.get("width", f.type.width)
+        from_width = _checked_width(f, cls.keyword)
+        width = chosen_width(args, from_width)
         axes = tuple(Axis(axis.name, Const(extent)) for axis in f.type.tokens.axes)
-        fan_in = extent ** len(axes) * f.type.width
-        tokens = TokenSet(f"kernel of {args.name}", (*axes, Axis("from", f.type.width)))
+        fan_in = extent ** len(axes) * from_width
+        tokens = TokenSet(f"kernel of {args.name}", (*axes, Axis("from", from_width)))
         shape = FeatureType(tokens, batch=False, heads=f.type.heads, width=width)
         weight = add(Learn(shape, "uniform", fan_in), "weight")
         return add(cls(f.name, weight.name, extent, f.type, replace(f.type.value, width=width)))
@@ -171,9 +168,9 @@ def _odd(args: Arguments) -> int:
     raise IllTyped(WrongOperand(what, "", "write e.g. 3 or 5"), "size")
 
 
-def _check(f: Operand, keyword: str) -> None:
-    if f.type.width is None:
-        raise IllTyped(WrongOperand(f"`{f.name}` has no width", "", f"`{keyword}` works on features"), "f")
+def _checked_width(f: Operand, keyword: str) -> Expr:
+    width = real_width(f, keyword)
     if len(f.type.tokens.axes) > 3:
         what = f"`{keyword}` runs along at most three axes, and {f.type.tokens} has more"
         raise IllTyped(WrongOperand(what, "", "convolve a set with fewer axes"), "f")
+    return width

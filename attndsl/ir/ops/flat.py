@@ -17,8 +17,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.types import FeatureType
 
 
@@ -45,7 +45,7 @@ class Flat(Op):
         f = args["f"]
         real(f, "flat")
         if f.type.heads is None:
-            raise IllTyped(WrongOperand(f"`{f.name}` has no heads to merge", "", "leave `flat` out"), "f")
+            raise IllTyped(WrongOperand(f"`{f}` has no heads to merge", "", "leave `flat` out"), "f")
         width = Const(1) if f.type.width is None else f.type.width
         return add(cls(f.name, replace(f.type.value, heads=None, width=f.type.heads * width)))
 

@@ -1,6 +1,6 @@
 """`gather(f, set, coords)`: a feature read at places of another set.
 
-    g[t] = f[coords(t)]        for every token t of `set`; coordinates may look int fields up
+g[t] = f[coords(t)]        for every token t of `set`; coordinates may look int fields up
 """
 
 from __future__ import annotations

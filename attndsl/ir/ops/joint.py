@@ -32,7 +32,9 @@ class Joint(Op):
     keyword: ClassVar[str] = "joint"
     along_tokens: ClassVar[bool] = False
     parameters: ClassVar[tuple[OpParameter, ...]] = (
-        OpParameter("parts", "features", optional=False, variadic=True, help="results of attend, of the same queries"),
+        OpParameter(
+            "parts", "features", optional=False, variadic=True, help="results of attend, of the same queries"
+        ),
     )
 
     parts: tuple[str, ...]
@@ -46,15 +48,16 @@ class Joint(Op):
             IllTyped: a part has no log-sum-exp, or belongs to other queries.
         """
         parts = args["parts"]
-        for part in parts:
+        for at, part in enumerate(parts):
             if not part.type.partial:
-                what = f"`joint` needs results of softmax attends, and `{part.name}` has no log-sum-exp"
-                raise IllTyped(WrongOperand(what, "", "pass what attend gives, before any arithmetic"), "parts")
+                what = f"`joint` needs results of softmax attends, and `{part}` has no log-sum-exp"
+                remedy = "pass what attend gives: with softmax, without `times`, before any arithmetic"
+                raise IllTyped(WrongOperand(what, "", remedy), "parts", at)
         try:
             type_ = broadcast(part.type for part in parts)
         except DoNotBroadcast as problem:
             what = f"`joint` needs partials of the same queries: {problem}"
-            raise IllTyped(WrongOperand(what, "", "let all attend with the same q"), "parts") from None
+            raise IllTyped(WrongOperand(what, "", "let all attend with the same q")) from None
         return add(cls(tuple(part.name for part in parts), replace(type_, partial=True)))
 
     @property

@@ -16,8 +16,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.tokens import Axis, Pairs, TokenSet
 from attndsl.ir.types import DoNotBroadcast, FeatureType, broadcast
 
@@ -45,18 +45,18 @@ class Kron(Op):
         """
         a, b = args["a"], args["b"]
         for name, factor in (("a", a), ("b", b)):
-            real(factor, "kron", name)
+            real_width(factor, "kron", name)
             if len(factor.type.tokens.axes) != 1:
                 what = f"`kron` pairs tokens by number, but {factor.type.tokens} has several axes"
                 raise IllTyped(WrongOperand(what, "", "use it on sets with one axis"), name)
         left, right = a.type.tokens, b.type.tokens
         axes = (Axis("0", left.axes[0].extent), Axis("1", right.axes[0].extent))
-        tokens = TokenSet(f"{left.name} x {right.name}", axes, Pairs(left, right))
+        tokens = TokenSet(f"pairs of {left.name} and {right.name}", axes, Pairs(left, right))
         try:
             type_ = broadcast([replace(operand.type, tokens=tokens) for operand in (a, b)])
         except DoNotBroadcast as problem:
-            what = f"`{a.name}` and `{b.name}` do not multiply: {problem}"
-            raise IllTyped(WrongOperand(what, "", "use factors of one width"), "b") from None
+            what = f"`{a}` and `{b}` do not multiply: {problem}"
+            raise IllTyped(WrongOperand(what, "", problem.remedy), "b") from None
         return add(cls(a.name, b.name, type_))
 
     @property

@@ -17,8 +17,8 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import chosen_width, real_width
 from attndsl.ir.types import FeatureType
 
 
@@ -46,14 +46,15 @@ class Part(Op):
         Raises:
             IllTyped: the stretch does not lie within the width.
         """
-        f, start, width = args["f"], args["start"], args["width"]
-        real(f, "part")
-        if f.type.width is None:
-            raise IllTyped(WrongOperand(f"`{f.name}` has no width to take a part of", "", "use it whole"), "f")
-        match f.type.width, start + width:
-            case Const(int() as whole), Const(int() as end) if end > whole:
-                what = f"channels up to {end} of `{f.name}`, which has {whole}"
-                raise IllTyped(WrongOperand(what, "", "take channels that exist"), "width")
+        f, start = args["f"], args["start"]
+        whole, width = real_width(f, "part"), chosen_width(args, start)
+        match start:
+            case Const(int() as first) if first < 0:
+                raise IllTyped(WrongOperand("channels count from 0", "", "take channels that exist"), "start")
+        match whole, start + width:
+            case Const(int() as known), Const(int() as end) if end > known:
+                what = f"channels up to {end - 1} of `{f}`, which has {known}, numbered from 0"
+                raise IllTyped(WrongOperand(what, "", f"let start + width be at most {known}"), "width")
         return add(cls(f.name, start, width, replace(f.type.value, width=width)))
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from attndsl.ir.index import Expr, Var
+from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.ops.base import (
     Arguments,
     Builder,
@@ -21,9 +21,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import number_of, real
 from attndsl.ir.tokens import Axis, Pooled, TokenSet
 from attndsl.ir.types import FeatureType
 
@@ -53,8 +53,16 @@ class Pool(Op):
         real(f, "pool")
         parent = f.type.tokens
         if len(counts) != len(parent.axes):
-            what = f"{len(counts)} bin counts for the {len(parent.axes)} axes of {parent}"
-            raise IllTyped(WrongOperand(what, "", "give one number per axis, e.g. to = (7, 7)"), "to")
+            axes = number_of(len(parent.axes), "axis")
+            what = f"{number_of(len(counts), 'bin count')} for {axes}, those of {parent}"
+            example = ", ".join("7" for _ in parent.axes)
+            example = f"({example})" if len(parent.axes) > 1 else example
+            raise IllTyped(WrongOperand(what, "", f"give one number per axis, e.g. to = {example}"), "to")
+        for count in counts:
+            match count:
+                case Const(int() as bins_) if bins_ < 1:
+                    what = f"an axis cannot be pooled into {bins_} bins"
+                    raise IllTyped(WrongOperand(what, "", "give at least 1"), "to")
         return add(cls(f.name, f.type, replace(f.type.value, tokens=bins(parent, counts))))
 
     @property

@@ -1,11 +1,12 @@
 """`project(f)`: a learned linear map of the width, one for all heads or one per head, or one per class.
 
-    y = f @ W                      W: (width, width of y); per head where f has heads; without a bias term
-    y[i] = f[i] @ W[class[i]]      project(f, by = class, classes = 3)
+y = f @ W                      W: (width, width of y); per head where f has heads; without a bias term
+y[i] = f[i] @ W[class[i]]      project(f, by = class, classes = 3)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -21,9 +22,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import chosen_width, real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.tokens import Axis, TokenSet
 from attndsl.ir.types import FeatureType
@@ -48,6 +49,7 @@ class Project(Op):
     classes: str | None
     source: FeatureType
     type: FeatureType
+    kinds: Expr = Const(1)
 
     @classmethod
     def build(cls, args: Arguments, add: Builder) -> Operand | tuple[Operand, ...]:
@@ -57,30 +59,34 @@ class Project(Op):
             IllTyped: no width, or `by` without the number of classes.
         """
         f, classes = args["f"], args.get("by")
-        real(f, "project")
-        if f.type.width is None:
-            raise IllTyped(WrongOperand(f"`{f.name}` has no width to project", "", "use a feature with one"), "f")
+        from_width = real_width(f, "project")
         _check_classes(f, classes, args)
-        width = args.get("width", f.type.width)
+        width = chosen_width(args, from_width)
         count = _count(args)
         results = []
         for at in range(count):
             suffix = str(at) if count > 1 else ""
-            axes = (Axis("from", f.type.width),)
+            axes = (Axis("from", from_width),)
             if classes is not None:
                 axes = (Axis("class", args["classes"]), *axes)
             tokens = TokenSet(f"weights{suffix} of {args.name}", axes)
             shape = FeatureType(tokens, batch=False, heads=f.type.heads, width=width)
-            weight = add(Learn(shape, "uniform", f.type.width), f"weight{suffix}")
+            weight = add(Learn(shape, "uniform", from_width), f"weight{suffix}")
             by = None if classes is None else classes.name
             type_ = replace(f.type.value, width=width)
-            results.append(add(cls(f.name, weight.name, by, f.type, type_), suffix))
+            kinds = args.get("classes", Const(1))
+            results.append(add(cls(f.name, weight.name, by, f.type, type_, kinds), suffix))
         return results[0] if count == 1 else tuple(results)
 
     @property
     def tensors(self) -> tuple[str, ...]:
         """The feature, the weights, the classes."""
         return (self.f, self.weight, *(() if self.classes is None else (self.classes,)))
+
+    @property
+    def numbered(self) -> Mapping[str, Expr]:
+        """The classes."""
+        return {} if self.classes is None else {self.classes: self.kinds}
 
     def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """A product, token by token where there are classes."""
@@ -113,11 +119,18 @@ def _count(args: Arguments) -> int:
 
 def _check_classes(f: Operand, classes: Operand | None, args: Arguments) -> None:
     if (classes is None) != ("classes" not in args):
-        remedy = "write project(f, by = class, classes = 3)"
-        raise IllTyped(WrongOperand("`by` and `classes` go together", "", remedy), "by" if classes else "classes")
+        remedy = "say which class a token has and how many there are: by = class, classes = 3"
+        raise IllTyped(
+            WrongOperand("`by` and `classes` go together", "", remedy), "by" if classes else "classes"
+        )
     if classes is not None and (classes.type.kind != "int" or classes.type.heads is not None):
-        what = f"`by` needs an int field without heads, and `{classes.name}` is none"
-        raise IllTyped(WrongOperand(what, "", f"declare it: input {classes.name} : x int"), "by")
+        what = f"`by` needs an int field without heads, and `{classes}` is none"
+        raise IllTyped(WrongOperand(what, "", f"declare one: input class : {f.type.tokens.name} int"), "by")
     if classes is not None and not classes.type.tokens.matches(f.type.tokens):
-        what = f"the classes live on {classes.type.tokens}, `{f.name}` on {f.type.tokens}"
-        raise IllTyped(WrongOperand(what, "", "give every token of f its class"), "by")
+        what = f"the classes live on {classes.type.tokens}, `{f}` on {f.type.tokens}"
+        raise IllTyped(
+            WrongOperand(
+                what, "", f"declare the classes on the same tokens: input class : {f.type.tokens.name} int"
+            ),
+            "by",
+        )

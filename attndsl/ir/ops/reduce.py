@@ -19,10 +19,11 @@ from attndsl.ir.ops.base import (
     Over,
     Read,
     WrongOperand,
-    real,
+    present,
     reduced,
     size,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.ops.regroup import Regroup, counted_tokens
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.types import FeatureType
@@ -60,12 +61,14 @@ class Reduce(Op):
             return Regroup.of(cls.keyword, args, add)
         f = args.get("f")
         if f is None or "over" not in args:
-            what = f"`{cls.keyword}` needs to know what to reduce"
-            remedy = f"write {cls.keyword}(f, over = x), or by = ... to group tokens"
+            what = f"`{cls.keyword}` needs to know what it runs over"
+            remedy = f"write {cls.keyword}({f or 'f'}, over = width), or heads, an axis, a token set"
+            if _BY in cls.parameters:
+                remedy += "; or by = ... to group tokens"
             raise IllTyped(WrongOperand(what, "", remedy))
         real(f, cls.keyword)
         over: Over = args["over"]
-        _present(f, over, cls.keyword)
+        present(f, over, cls.keyword)
         type_ = f.type.value if cls.keyword == "softmax" else reduced(f.type, over)
         return add(cls(f.name, cls.keyword, over, f.type, type_))
 
@@ -109,13 +112,6 @@ class Reduce(Op):
     def flops(self) -> Expr:
         """One or a few per element."""
         return {"softmax": 4, "var": 4, "norm": 2}.get(self.how, 1) * size(self.source)
-
-
-def _present(f: Operand, over: Over, keyword: str) -> None:
-    for name, wanted, has in (("head axis", over.heads, f.type.heads), ("width", over.width, f.type.width)):
-        if wanted and has is None:
-            what = f"`{keyword}` over the {name.split()[0]}, but `{f.name}` has no {name}"
-            raise IllTyped(WrongOperand(what, "", "reduce over what it has"), "over")
 
 
 class Sum(Reduce):

@@ -23,10 +23,10 @@ from attndsl.ir.ops.base import (
     Read,
     WrongOperand,
     first_heads,
-    real,
     size,
 )
-from attndsl.ir.tokens import TokenSet
+from attndsl.ir.ops.checks import number_of, real
+from attndsl.ir.tokens import Relation, TokenSet
 from attndsl.ir.types import FeatureType
 
 
@@ -52,10 +52,11 @@ class Regroup(Op):
             real(f, how)
         target = args.get("to", args.extra.get("labels"))
         if target is None:
-            what = f"`{how}` by coordinates needs the set that they lie on"
-            raise IllTyped(WrongOperand(what, "", f"name it: {how}(f, by = ..., c)"), "by")
+            what = f"`{how}` by coordinates needs the token set that they lie on"
+            example = f"{how}({f}, c, by = ...)" if f is not None else f"{how}(c, by = ...)"
+            raise IllTyped(WrongOperand(what, "", f"name it, e.g. {example}"), "by")
         coords = coords_on(target, coords, "by")
-        source = args.extra["domain"][0]
+        source = args.extra["domain"][0] if f is None else f.type.tokens
         batch = args.extra["batch"]
         if f is None:
             type_ = FeatureType(target, batch=batch, heads=first_heads(args))
@@ -136,14 +137,21 @@ def coords_on(target: TokenSet, coords: tuple[Expr, ...], argument: str) -> tupl
         IllTyped: there are more or fewer than the set has axes.
     """
     if len(coords) != len(target.axes):
-        what = f"{len(coords)} coordinate{'s' if len(coords) != 1 else ''} for {target}"
-        remedy = f"{target.name} has {len(target.axes)} axes: give one coordinate each, as (a, b)"
+        axes = number_of(len(target.axes), "axis")
+        what = f"{number_of(len(coords), 'coordinate')} for {axes}, those of {target}"
+        example = ", ".join("abcdefgh"[: len(target.axes)])
+        remedy = (
+            f"give one coordinate per axis: ({example})" if len(target.axes) > 1 else "give one coordinate"
+        )
         raise IllTyped(WrongOperand(what, "", remedy), argument)
     return coords
 
 
 def counted_tokens(given: Mapping[str, Any]) -> tuple[TokenSet, TokenSet] | None:
-    """The tokens that are grouped: the feature's, or those named with `of`."""
+    """The tokens that are grouped: the feature's, or those named with `of`; `i` and `j` for a relation."""
     if "f" in given:
+        match given["f"].type.tokens.origin:
+            case Relation(query, key):
+                return query, key
         return given["f"].type.tokens, given["f"].type.tokens
     return (given["of"], given["of"]) if "of" in given else None

@@ -21,9 +21,9 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
     size,
 )
+from attndsl.ir.ops.checks import real_width
 from attndsl.ir.types import FeatureType
 
 
@@ -50,11 +50,9 @@ class Rotary(Op):
             IllTyped: no width, or one that does not divide into two halves per axis.
         """
         f = args["f"]
-        real(f, "rotary")
+        real_width(f, "rotary")
         axes = len(f.type.tokens.axes)
         match f.type.width:
-            case None:
-                raise IllTyped(WrongOperand(f"`{f.name}` has no width to turn", "", "use queries or keys"), "f")
             case Const(int() as width) if width % (2 * axes):
                 what = f"a width of {width} does not divide into two halves for each of {axes} axes"
                 raise IllTyped(WrongOperand(what, "", f"use a multiple of {2 * axes}"), "f")

@@ -17,14 +17,14 @@ from attndsl.ir.ops.base import (
     OracleContext,
     Read,
     WrongOperand,
-    real,
 )
+from attndsl.ir.ops.checks import real
 from attndsl.ir.types import FeatureType
 
 
 @dataclass(frozen=True)
 class Split(Op):
-    """`(batch, tokens, count * width)` becomes `(batch, count, tokens, width)`; head h gets the h-th stretch."""
+    """`(batch, tokens, count * width)` becomes `(batch, count, tokens, width)`; each head gets a stretch."""
 
     keyword: ClassVar[str] = "split"
     along_tokens: ClassVar[bool] = False
@@ -47,12 +47,20 @@ class Split(Op):
         count: Expr = args["count"]
         results = []
         for at, f in enumerate(args["f"]):
-            real(f, "split")
+            real(f, "split", "f", at)
             if f.type.heads is not None or f.type.width is None:
-                what = f"`split` needs a feature without heads, but `{f.name}` is {f.type.shape_words}"
-                raise IllTyped(WrongOperand(what, "", "merge its heads first: split(flat(f), count)"), "f")
+                what = f"`split` needs a feature without heads, but `{f}` is {f.type.shape_words}"
+                remedy = (
+                    f"merge its heads first: split(flat({f}), ...)"
+                    if f.type.width is not None
+                    else "use a feature"
+                )
+                raise IllTyped(WrongOperand(what, "", remedy), "f", at)
             match f.type.width, count:
-                case Const(int() as width), Const(int() as heads) if heads <= 0 or width % heads:
+                case _, Const(int() as heads) if heads < 1:
+                    what = f"a feature cannot have {heads} heads"
+                    raise IllTyped(WrongOperand(what, "", "split into at least 1"), "count")
+                case Const(int() as width), Const(int() as heads) if width % heads:
                     what = f"a width of {width} does not divide into {heads} heads"
                     raise IllTyped(WrongOperand(what, "", "choose a count that divides the width"), "count")
             type_ = replace(f.type.value, heads=count, width=f.type.width // count)

@@ -170,11 +170,11 @@ class UnboundedParameter(Problem):
     code: ClassVar[str] = "E311"
     title: ClassVar[str] = "`{name}` would have as many parameters as axis {axis} of {tokens} has tokens"
     label: ClassVar[str] = "this length is known only at the call"
-    help: ClassVar[str] = "bound it where it is declared: {bound}"
+    help: ClassVar[str] = "{remedy}"
     name: str
     tokens: str
     axis: str
-    bound: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -192,3 +192,40 @@ class NoSuchPart(Problem):
     record: str
     part: str
     remedy: str
+
+
+@dataclass(frozen=True)
+class Overlapping(Problem):
+    """Two parts of one `joint` attend to the same keys, and may both see some of them.
+
+    The keys of a joint softmax form a multiset: a key that two parts show counts twice. If that is not
+    meant, let the conditions exclude each other:
+
+        joint(attend(q, k, v, where = causal and sliding(64)),
+              attend(q, k, v, where = sinks(4) and j < i - 64))
+
+    Where it is meant, the warning may be ignored.
+    """
+
+    code: ClassVar[str] = "W301"
+    severity: ClassVar[str] = "warning"
+    title: ClassVar[str] = "`joint` may count {keys} twice"
+    label: ClassVar[str] = "a key that two parts show counts twice"
+    help: ClassVar[str] = "let the conditions exclude each other, e.g. with `and not ...`, if that is not meant"
+    keys: str
+
+
+@dataclass(frozen=True)
+class OnPairs(Problem):
+    """`kron` gives a token for every pair of tokens: n * n of them, which are never held in memory.
+
+    They serve as keys and values of one attend, which multiplies them on the way:
+
+        return attend(q, kron(k1, k2), kron(v1, v2))
+    """
+
+    code: ClassVar[str] = "E314"
+    title: ClassVar[str] = "{place} cannot live on pairs"
+    label: ClassVar[str] = "this has a token for every pair"
+    help: ClassVar[str] = "pass what `kron` gives to attend as `k` and `v`, and nowhere else"
+    place: str

@@ -76,7 +76,8 @@ def read_arguments(
         flat[argument.name] = flatten(argument, tensors[argument.name], sizes)
     check_heads(arguments, flat, sizes)
     reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
-    sizes["dtype"] = next((flat[a.name].dtype for a in arguments if a.width), torch.float32)
+    widest = next((flat[a.name].dtype for a in arguments if a.width), None)
+    sizes["input dtype"] = widest or (reals[0] if reals else torch.float32)
     sizes["real dtype"] = torch.float64 if torch.float64 in reals else torch.float32
     return sizes, flat, is_flat(arguments[0], tensors[arguments[0].name])
 
@@ -85,7 +86,7 @@ def learned_tensor(learned: Learned, tensor: Tensor, sizes: dict[str, Any]) -> T
     """A learned tensor as (1, heads or 1, tokens, width or 1), cut to the tokens at hand.
 
     Raises:
-        ValueError: the inputs have other heads or widths than it was made for.
+        ValueError: the inputs have other heads or widths than it was made for, or more tokens.
     """
     if tuple(tensor.shape) != learned.shape(sizes):
         raise ValueError(
@@ -98,6 +99,9 @@ def learned_tensor(learned: Learned, tensor: Tensor, sizes: dict[str, Any]) -> T
     if tensor.dim() == 3:
         return tensor.unsqueeze(2)  # one value for all tokens
     for axis, extent in enumerate(extents):
+        if extent > tensor.shape[2 + axis]:
+            most = tensor.shape[2 + axis]
+            raise ValueError(f"{learned.name}: made for at most {most} tokens along an axis, not {extent}")
         tensor = tensor.narrow(2 + axis, 0, extent)
     return tensor.flatten(2, -2)
 
@@ -245,7 +249,7 @@ def shaped(
     for (out, lse), result in zip(found, results):
         if return_lse and lse is None:
             raise ValueError("return_lse: this result is no softmax over keys, so it has no log-sum-exp")
-        out = out.to(sizes["dtype"]) if out.is_floating_point() else out
+        out = out.to(sizes["input dtype"]) if out.is_floating_point() else out
         out = with_axes(out if result.width else out.squeeze(-1), result, sizes, is_flat)
         outputs.append((out, with_axes(lse, result, sizes, is_flat)) if return_lse else out)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)

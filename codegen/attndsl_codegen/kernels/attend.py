@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -33,10 +34,16 @@ def aligned(
     if q is not None and k is not None and q.shape[-1] != k.shape[-1]:
         query_name, key_name = mechanism.operands
         raise ValueError(f"{key_name}: width {k.shape[-1]}, but {query_name} has width {q.shape[-1]}")
-    q, k, v = (None if t is None else t.expand(batch, *t.shape[1:]) for t in (q, k, v))
+    q, k, v = (None if t is None else t.expand(batch, *t.shape[1:]) for t in of_one_type(q, k, v))
     if q is not None and q.shape[1] != heads:
         q = q.expand(-1, heads, -1, -1)
     return {**at, "heads": heads}, q, k, v
+
+
+def of_one_type(*tensors: Any) -> tuple[Any, ...]:
+    """Tensors in the widest of their types: learned ones may differ from the inputs. Others as they are."""
+    widest = reduce(torch.promote_types, [t.dtype for t in tensors if isinstance(t, Tensor)])
+    return tuple(t.to(widest) if isinstance(t, Tensor) else t for t in tensors)
 
 
 def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.definition import weighted_rows
-from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.mechanism import Mechanism
 
 CHUNK_SCORES = 1 << 21
@@ -53,13 +52,19 @@ class ChunkedAttention(torch.autograd.Function):
         leaves = [None if t is None else t.detach().to(dtype).requires_grad_() for t in tensors]
         grads = [None if t is None else torch.zeros_like(t) for t in leaves]
         q, k, v, *fields = leaves
-        count, rows_of = ctx.mechanism.query.count(ctx.at), ctx.at["heads"] * v.shape[0] * v.shape[2]
-        for rows in query_chunks(count, rows_of, v.device):
+        count, per_query = ctx.mechanism.query.count(ctx.at), ctx.at["heads"] * v.shape[0] * v.shape[2]
+        for rows in query_chunks(count, per_query, v.device):
             with torch.enable_grad():
-                at = {**ctx.at, **{name: Field(field) for name, field in zip(names, fields)}}
+                at = {**ctx.at, **{name: type(ctx.at[name])(field) for name, field in zip(names, fields)}}
                 here = None if q is None else q[:, :, rows]
                 found = weighted_rows(ctx.mechanism, at, rows, here, k, v)
-            wanted = [(o, g[:, :, rows].to(dtype)) for o, g in zip(found, grad_outputs) if g is not None]
+            wanted = [
+                (out, grad[:, :, rows].to(dtype))
+                for out, grad in zip(found, grad_outputs)
+                if grad is not None and out is not None and out.requires_grad
+            ]
+            if not wanted:
+                continue  # a log-sum-exp of plain numbers alone
             needed = [at for at, leaf in enumerate(leaves) if leaf is not None]
             outputs, upstream = zip(*wanted)
             parts = torch.autograd.grad(outputs, [leaves[at] for at in needed], upstream, allow_unused=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.fields import Field, VisibleField
+from attndsl_codegen.kernels.fields import Field, VectorField, VisibleField
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores, visible_scores
 
@@ -49,7 +49,7 @@ def weighted_rows(
     if mechanism.times is not None:
         fields = {name: VisibleField(at[name], visible) for name in mechanism.real_fields}
         times = torch.as_tensor(mechanism.times(*i, *j, {**at, **fields}), dtype=dtype, device=v.device)
-        weight = torch.where(visible, weight * times, 0.0)
+        weight = weight * torch.where(visible, times, 0.0)  # a factor that is infinite where it is hidden
     return weight.squeeze(2) @ v, None if lse is None else lse.squeeze(2)
 
 
@@ -82,3 +82,8 @@ def coordinates(extents: tuple[int, ...], device: torch.device | None = None) ->
 def as_field(value: Tensor, extents: tuple[int, ...]) -> Field:
     """A scalar value (batch, heads, tokens, 1) as a field that expressions look up."""
     return Field(value[..., 0].unflatten(2, extents))
+
+
+def as_vectors(value: Tensor, extents: tuple[int, ...]) -> VectorField:
+    """A feature (batch, heads, tokens, width) whose vectors expressions look up."""
+    return VectorField(value.unflatten(2, extents))

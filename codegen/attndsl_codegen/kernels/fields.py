@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,10 +16,10 @@ class Field:
         self.data = data
         self.extents = data.shape[2:]
 
-    def __call__(self, *coords: Tensor | int) -> Tensor:
+    def __call__(self, *coords: Tensor | int) -> Any:
         """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped: (batch, heads, ...)."""
         index = self.number(*coords)
-        flat = self.data.flatten(2)
+        flat = self.data.flatten(2, 1 + len(self.extents))
         if index.dim() == 0:
             return flat[:, :, index.view(1, 1, 1)]
         if index.dim() < 4:
@@ -37,6 +38,36 @@ class Field:
         return index.to(self.data.device)
 
 
+class Vectors(NamedTuple):
+    """Vectors of pairs, (..., width), and the pairs through which they get a gradient (None: all)."""
+
+    values: Tensor
+    visible: Tensor | None
+
+
+class VectorField(Field):
+    """A feature with a width, (batch, heads or 1, *extents, width), whose vectors meet in `dot`."""
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+        self.extents = data.shape[2:-1]
+
+    def __call__(self, *coords: Tensor | int) -> Any:
+        """Vectors at coordinates."""
+        return Vectors(super().__call__(*coords), None)
+
+
+def dot(a: Vectors, b: Vectors) -> Tensor:
+    """The products of vectors, one per pair; queries and keys that vary on their own make a matrix product."""
+    x, y = (v.values.to(torch.promote_types(v.values.dtype, torch.float32)) for v in (a, b))
+    if x.shape[-2] == 1 and y.shape[-3] == 1:
+        found = x.squeeze(-2) @ y.squeeze(-3).transpose(-1, -2)
+    else:
+        found = (x * y).sum(-1)
+    visible = b.visible if a.visible is None else a.visible
+    return found if visible is None else torch.where(visible, found, found.detach())
+
+
 class VisibleField:
     """A field that gets a gradient through visible pairs only, even where a derivative is infinite."""
 
@@ -44,9 +75,11 @@ class VisibleField:
         self.field = field
         self.visible = visible
 
-    def __call__(self, *coords: Tensor | int) -> Tensor:
-        """As the field's, one value per pair."""
+    def __call__(self, *coords: Tensor | int) -> Any:
+        """As the field's, one value (or vector) per pair."""
         values = self.field(*coords)
+        if isinstance(values, Vectors):
+            return values._replace(visible=self.visible)
         return torch.where(self.visible, values, values.detach())
 
 

@@ -215,13 +215,20 @@ CONVOLUTIONS: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: f
 """By the number of axes."""
 
 
+DISTANCES = 1 << 21
+"""Distances held at a time."""
+
+
 def nearest_code(f: Tensor, code: Tensor) -> Tensor:
     """The number of the nearest codeword of every token, the lowest among equals."""
     with torch.no_grad():
-        code = code.to(f.dtype)
+        kind = torch.promote_types(f.dtype, torch.float32)
+        code = code.to(kind)
+        size = max(1, DISTANCES // (f.shape[0] * f.shape[1] * code.shape[2]))
         # |f|^2 is the same for every codeword, so it does not decide.
-        distance = (code**2).sum(-1).unsqueeze(2) - 2 * f @ code.transpose(-1, -2)
-        return distance.argmin(-1, keepdim=True)
+        square, doubled = (code**2).sum(-1).unsqueeze(2), 2 * code.transpose(-1, -2)
+        nearest = [(square - part.to(kind) @ doubled).argmin(-1, keepdim=True) for part in f.split(size, 2)]
+        return torch.cat(nearest, 2)
 
 
 def codes_of(code: Tensor, label: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.definition import coordinates
-from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores, visible_scores
 
@@ -193,7 +192,10 @@ def through_shape(
     s = raw_scores(mechanism, ctx.at, *operands, rows, block)
     leaves = [field.detach().requires_grad_() for field in fields]
     with torch.enable_grad():
-        at = {**ctx.at, **{name: Field(leaf) for name, leaf in zip(mechanism.real_fields, leaves)}}
+        at = {
+            **ctx.at,
+            **{name: type(ctx.at[name])(leaf) for name, leaf in zip(mechanism.real_fields, leaves)},
+        }
         i, j, at = block_places(mechanism, at, s, rows, block)
         leaf = s.detach().flatten(-2).unsqueeze(2).requires_grad_()
         visible = torch.as_tensor(mechanism.where(*i, *j, at), device=s.device).expand_as(leaf)

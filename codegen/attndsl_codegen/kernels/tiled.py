@@ -186,7 +186,8 @@ def plain_backward(
 def with_fields(mechanism: type[Mechanism], at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
     """`at` with the differentiable fields in place, in the accumulation type."""
     fields = {
-        name: Field(data.to(at["real dtype"])) for name, data in zip(mechanism.real_fields, real_fields)
+        name: type(at[name])(data.to(at["real dtype"]))
+        for name, data in zip(mechanism.real_fields, real_fields)
     }
     return {**at, **fields}
 
@@ -203,4 +204,4 @@ def field_slice(value: Any, layer: tuple[slice, slice]) -> Any:
     if not isinstance(value, Field):
         return value
     (batch, head), (batches, heads) = layer, value.data.shape[:2]
-    return Field(value.data[batch if batches > 1 else slice(None), head if heads > 1 else slice(None)])
+    return type(value)(value.data[batch if batches > 1 else slice(None), head if heads > 1 else slice(None)])

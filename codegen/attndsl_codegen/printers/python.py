@@ -85,6 +85,8 @@ class ArrayPrinter(TextPrinter):
                 return self.choice(*args), ATOM
             case "min" | "max" if any(arrays):
                 return self.extreme(name, args)
+            case "dot":
+                return f"dot({self.comma(args)})", ATOM
             case "ispow2" | "ceilpow2":
                 return f"{self.helpers[name]}({self.show(args[0])})", ATOM
             case "real":
@@ -106,7 +108,9 @@ class ArrayPrinter(TextPrinter):
     def real_function(self, name: str, argument: str, is_array: bool) -> tuple[str, int]:
         """A function of one real number, in the form that its definition gives."""
         if not is_array:
-            return f"({FUNCTIONS[name].python.format(argument)})", ATOM
+            form = FUNCTIONS[name].python
+            text = form.format(argument)
+            return (text if form.endswith("({})") else f"({text})"), ATOM
         return f"{self.library}.{name}({argument})", ATOM
 
     def operand(self, expr: Expr) -> str:
