@@ -24,7 +24,10 @@ DENSE = "dense SDPA"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: sizes (symbols and heads), batch, width, type, rounds."""
+    """What is measured: sizes (symbols and heads), batch, width, type, rounds.
+
+    `density` is the share of true values in bool inputs; if None, they come in stretches.
+    """
 
     sizes: Sizes
     batch: int = 1
@@ -32,6 +35,7 @@ class Setting:
     dtype: torch.dtype = torch.float32
     rounds: int = 5
     flex: bool = True
+    density: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,7 @@ def measure(program: Program, setting: Setting) -> Bench:
     outcome = verifier.run(case)
     if not outcome.passed:
         raise ArithmeticError(f"the generated module is wrong: {outcome.to_dict()}")
-    inputs = {
-        n: t.to(setting.dtype) if t.is_floating_point() else t for n, t in make_inputs(program, case).items()
-    }
+    inputs = _inputs(program, case, setting)
     learned = make_learned(program, case)
     given = [*(inputs[v.name] for v in program.inputs), *(learned[v.name] for v in program.learned)]
 
@@ -115,6 +117,16 @@ def measure(program: Program, setting: Setting) -> Bench:
     del ratios["forward"]
     ratios |= {name: ratio(times[name], times["forward + backward"]) for name in list(both)[1:]}
     return Bench(setting, outcome, first_call, times, ratios, tuple(notes))
+
+
+def _inputs(program: Program, case: Case, setting: Setting) -> dict[str, Tensor]:
+    inputs = make_inputs(program, case)
+    if setting.density is not None:
+        generator = torch.Generator().manual_seed(0)
+        for name, tensor in inputs.items():
+            if tensor.dtype == torch.bool:
+                inputs[name] = torch.rand(tensor.shape, generator=generator) < setting.density
+    return {n: t.to(setting.dtype) if t.is_floating_point() else t for n, t in inputs.items()}
 
 
 def _dense_shape(program: Program, setting: Setting) -> tuple[int, ...]:

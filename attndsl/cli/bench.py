@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=positive, default=64, help="width of a head (default 64)")
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="type of the tensors")
     parser.add_argument("--rounds", type=positive, default=5, help="how often each call is timed (default 5)")
+    parser.add_argument(
+        "--density", type=float, metavar="P", help="share of true values in bool inputs (default: stretches)"
+    )
     parser.add_argument("--threads", type=positive, help="threads of PyTorch (default: its own choice)")
     parser.add_argument(
         "--no-flex", action="store_true", help="leave FlexAttention out; it compiles for a while"
@@ -41,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype)
-    setting = Setting(sizes, args.batch, args.dim, dtype, args.rounds, not args.no_flex)
+    setting = Setting(sizes, args.batch, args.dim, dtype, args.rounds, not args.no_flex, args.density)
     found = measure(program, setting)
     if args.json:
         print(json.dumps({"attention": program.name, **found.to_dict()}, indent=2))

@@ -21,7 +21,7 @@ from attndsl_codegen.kernels.plan import Plan, make_plan
 from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
 from attndsl_codegen.kernels.steps import Operand, Step, add_rows, steps, tiles_of, write
 
-PLANS: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+PLANS: OrderedDict[tuple[Any, ...], tuple[Plan, tuple[Tensor, ...]]] = OrderedDict()
 MAX_PLANS = 32
 """Plans that are remembered."""
 
@@ -36,18 +36,22 @@ def tiled(
 
 
 def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
-    """The plan for these sizes; plans that depend on fields are made anew at every call."""
+    """The plan for these sizes, and for these very fields where the mask depends on some.
+
+    The layers of a model share a plan as long as they are given the same tensor, unchanged. Plans keep their
+    fields alive, so that no other tensor can take their place in memory.
+    """
     extents = mechanism.query.extents(at), mechanism.key.extents(at)
-    if mechanism.mask_fields:
-        return make_plan(mechanism, extents, batch, heads, at)
     numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
-    key = (mechanism, extents, numbers)
+    fields = tuple(at[name].data for name in mechanism.mask_fields)
+    contents = tuple((f.data_ptr(), f._version, f.shape, f.stride(), f.dtype, f.device) for f in fields)
+    key = (mechanism, extents, numbers, batch if fields else None, contents)
     if key not in PLANS:
-        PLANS[key] = make_plan(mechanism, extents, batch, heads, at)
+        PLANS[key] = make_plan(mechanism, extents, batch, heads, at), fields
         if len(PLANS) > MAX_PLANS:
             PLANS.popitem(last=False)
     PLANS.move_to_end(key)
-    return PLANS[key]
+    return PLANS[key][0]
 
 
 class TiledAttention(torch.autograd.Function):
