@@ -24,7 +24,7 @@ from rich.console import Console
 
 RESULTS = ROOT / "benchmarks" / "results"
 DENSE, DENSE_BOTH = "dense SDPA forward", "dense SDPA forward + backward"
-RASTER, TILED = "FlexAttention, raster forward", "FlexAttention, hand-tiled forward"
+RASTER, FINE, TILED = (f"FlexAttention, {form} forward" for form in ("raster 128", "raster 64", "hand-tiled"))
 
 WINDOW = """
 attention causal_window(radius = 255) {
@@ -42,6 +42,13 @@ attention random_blocks {      # 64 x 64 blocks, about one in nine of them visib
   return attend(q, k, v, where = keep[i // 64, j // 64])
 }
 """
+
+
+ABOUT = (
+    "`python benchmarks/cpu.py`; 8 heads (video 2), width 64, float32, batch 1. A ratio is the median over rounds",
+    "in which the calls take turns. FlexAttention is compiled beforehand; its block mask comes from our schedule,",
+    "and reordering tokens for the hand-tiled form is not timed.",
+)
 
 
 @dataclass(frozen=True)
@@ -82,15 +89,21 @@ CASES = (
         "causal window 256, n = 8,192",
         WINDOW,
         "n=8192",
-        targets={DENSE: 15.0, RASTER: 1.25, DENSE_BOTH: 14.0},
+        targets={DENSE: 15.0, RASTER: 1.25, FINE: 1.25, DENSE_BOTH: 14.0},
     ),
     Case(
         "13×13 window on 64×128",
         "neighborhood2d",
         "x=64x128",
-        targets={DENSE: 11.0, TILED: 1.6, RASTER: 5.0, DENSE_BOTH: 14.0},
+        targets={DENSE: 11.0, TILED: 1.6, RASTER: 5.0, FINE: 5.0, DENSE_BOTH: 14.0},
     ),
-    Case("random 64×64 blocks, 11 %, n = 8,192", BLOCKS, "n=8192", targets={DENSE: 1.0}, density=0.11),
+    Case(
+        "random 64×64 blocks, 11 %, n = 8,192",
+        BLOCKS,
+        "n=8192",
+        targets={RASTER: 1.0, FINE: 1.0},
+        density=0.11,
+    ),
     Case("video 18×24×24, stride 16×8×8, on 30×48×80", "hunyuan_gna", "x=30x48x80", 2, {DENSE: 6.0}),
 )
 QUICK = (
@@ -110,8 +123,8 @@ def table(cases: Sequence[Case], found: Sequence[dict[str, Any]]) -> Iterator[st
             low, high = times["quartiles_ms"]
             verdict = "" if target is None else f"≥ {target:g}{'' if ratio >= target else ' **missed**'}"
             shown = "" if ratio is None else f"{ratio:.2f}"
-            row = f"{case.title} | {name} | {times['median_ms']:.1f} | {low:.1f} – {high:.1f} | {shown} | {verdict}"
-            yield f"| {row} |"
+            cells = [case.title, name, f"{times['median_ms']:.1f}", f"{low:.1f} – {high:.1f}", shown, verdict]
+            yield f"| {' | '.join(cells)} |"
         yield f"| {case.title} | first call, planning included | {result['first_call_ms']:.0f} | | | |"
 
 
@@ -136,14 +149,15 @@ def main() -> int:
         results = [{"title": case.title, "targets": case.targets, **one} for case, one in zip(cases, found)]
         document = {"environment": environment(), "results": results}
         (RESULTS / "cpu.json").write_text(json.dumps(document, indent=2) + "\n")
-        text = ["# The generated torch path on a CPU", "", environment_text(environment()), ""]
-        text += [
-            "`python benchmarks/cpu.py`; 8 heads (video 2), width 64, float32, batch 1. A ratio is the median over"
+        text = [
+            "# The generated torch path on a CPU",
+            "",
+            environment_text(environment()),
+            "",
+            *ABOUT,
+            "",
+            *lines,
         ]
-        text += [
-            "rounds in which the calls take turns. FlexAttention is compiled beforehand; its block mask comes from"
-        ]
-        text += ["our schedule, and reordering tokens for the hand-tiled form is not timed.", "", *lines]
         (RESULTS / "cpu.md").write_text("\n".join(text) + "\n")
     return 0
 

@@ -143,7 +143,7 @@ def _flex_calls(
     if not setting.flex:
         notes.append("FlexAttention was not asked for")
         return {}
-    peers = flex_peers(program, {**setting.sizes}, setting.dim)
+    peers = flex_peers(program, {**setting.sizes}, setting.dim, inputs)
     if isinstance(peers, str):
         notes.append(f"FlexAttention cannot express it: {peers}")
         return {}

@@ -19,11 +19,12 @@ from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
+from attndsl.ir.text import ATOM
 from attndsl.ir.tokens import KEY, QUERY
 from attndsl.ir.walk import evaluate, fields, substitute, variables
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 
-RASTER_BLOCK = 128
+RASTER_BLOCKS = (128, 64)
 HAND_TILES = {2: (8, 8), 3: (4, 4, 4)}
 """Tiles of 64 tokens, by the number of axes."""
 
@@ -63,38 +64,71 @@ class FlexPeer:
         return out[:, :, torch.argsort(self.order)]
 
 
-def flex_peers(program: Program, sizes: Mapping[str, int], width: int) -> list[FlexPeer] | str:
-    """The forms in which FlexAttention can run a program, or why it cannot."""
+class ModifierPrinter(TorchPrinter):
+    """Prints expressions for a modifier, in which fields are tensors."""
+
+    def real(self, arg: Expr) -> tuple[str, int]:
+        """Integers as reals of the type that scores have."""
+        return f"{self._at(arg, ATOM)}.to(torch.float32)", ATOM
+
+    def load(self, field: str, coords: tuple[Expr, ...]) -> str:
+        """A lookup by index."""
+        return f"{identifier(field)}[{self.comma(coords)}]"
+
+
+def flex_peers(
+    program: Program, sizes: Mapping[str, int], width: int, inputs: Mapping[str, Tensor]
+) -> list[FlexPeer] | str:
+    """The forms in which FlexAttention can run a program, or why it cannot.
+
+    Args:
+        inputs: the program's inputs; labels are captured by the modifiers, of the first batch element.
+    """
     attends = program.attends
     if len(program.computed) != 1 or len(attends) != 1 or attends[0].op.kernel != "tiled":
         return "the program is more than one softmax attention"
     op = attends[0].op
     expressions = [expr for expr in (op.where, op.bias, op.score) if expr is not None]
-    if fields(*expressions):
-        return "its expressions look tensors up"
+    labels = {name: inputs[name] for name in sorted(fields(*expressions)) if name in inputs}
+    kinds = {value.name: value.type for value in program.values}
+    if any(kinds[name].kind == "real" or kinds[name].heads is not None for name in fields(*expressions)):
+        return "its expressions look real tensors up"
+    if labels and next(iter(labels.values())).shape[0] > 1:
+        return "its labels differ from one batch element to the next"
     if "head" in variables(op.where):
         return "its mask differs from head to head"
-    found = [_peer(op, sizes, width, "raster", (RASTER_BLOCK,))]
+    found = [_peer(op, sizes, width, labels, f"raster {size}", (size,)) for size in RASTER_BLOCKS]
     tile = HAND_TILES.get(len(op.query_tokens.axes))
     extents = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
     if tile and all(e % t == 0 for side in extents for e, t in zip(side, tile)):
-        found.append(_peer(op, sizes, width, "hand-tiled", tile))
+        found.append(_peer(op, sizes, width, labels, "hand-tiled", tile))
     return found
 
 
-def _peer(op: Attend, sizes: Mapping[str, int], width: int, name: str, tile: tuple[int, ...]) -> FlexPeer:
+def _peer(
+    op: Attend,
+    sizes: Mapping[str, int],
+    width: int,
+    labels: Mapping[str, Tensor],
+    name: str,
+    tile: tuple[int, ...],
+) -> FlexPeer:
     extents = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
     layouts = tuple(make_layout(e, tile if len(tile) == len(e) else (tile[0],)) for e in extents)
     order = tile_order(layouts[0]) if name == "hand-tiled" else None
-    known = {**sizes, "q.width": width, f"{op.q}.width": width}
-    mask_mod = _modifier(op, known, op.where, layouts, tables=order is not None)
+    known = {**sizes, f"{op.q}.width": width}
     scored = op.score
     if op.bias is not None:
         scored = (Var("s", "real") if scored is None else scored) + op.bias
-    score_mod = None if scored is None else _modifier(op, known, scored, layouts, order is not None, "s")
-    schedule = analyse(op, {**sizes, "heads": 1}, layouts[0], layouts[1]).classes[0].schedule
-    mask = block_mask(schedule, mask_mod if op.where is not TRUE else None)
-    return FlexPeer(f"FlexAttention, {name}", order, mask, score_mod, float(evaluate(op.scale, known, EXACT)))
+    modifiers = [
+        None if expr is None else _modifier(op, known, expr, labels, layouts, order is not None)
+        for expr in (None if op.where is TRUE else op.where, scored)
+    ]
+    values = {field: label.numpy() for field, label in labels.items()}
+    classes = analyse(op, {**sizes, "heads": 1}, layouts[0], layouts[1], values).classes
+    mask = block_mask(classes[0].schedule, modifiers[0])
+    scale = float(evaluate(op.scale, known, EXACT))
+    return FlexPeer(f"FlexAttention, {name}", order, mask, modifiers[1], scale)
 
 
 def tile_order(layout: Layout) -> Tensor:
@@ -110,18 +144,18 @@ def _modifier(
     op: Attend,
     known: Mapping[str, int],
     expr: Expr,
+    labels: Mapping[str, Tensor],
     layouts: tuple[Layout, ...],
     tables: bool,
-    score: str = "",
 ) -> Callable[..., Any]:
-    """The expression as a function of (score,) batch, head, query number and key number.
+    """A condition (or a score) as a function of (the score,) batch, head, query number and key number.
 
     Coordinates come from divisions, or with `tables` from tables, which is faster for reordered tokens.
     """
     expr = substitute(expr, {name: value for name, value in known.items() if name != "head"})
     lines: list[str] = []
     names: set[str] = set()
-    scope: dict[str, Any] = {"torch": torch}
+    scope: dict[str, Any] = {"torch": torch, **{identifier(n): label[0] for n, label in labels.items()}}
     for role, tokens, layout, index in (
         (QUERY, op.query_tokens, layouts[0], "q_idx"),
         (KEY, op.key_tokens, layouts[1], "kv_idx"),
@@ -140,9 +174,9 @@ def _modifier(
                 lines.append(f"{local} = {index}")
             else:
                 lines.append(f"{local} = {index} // {inner} % {extent}")
-    printer = TorchPrinter({*names, "head", "s"}, variables={"head": "h"})
+    printer = ModifierPrinter({*names, "head", "s"}, variables={"head": "h"})
     body = [f"    {line}" for line in [*lines, f"return {printer.show(expr)}"]]
-    parameters = ", ".join([*([score] if score else []), "b", "h", "q_idx", "kv_idx"])
+    parameters = ", ".join([*([] if expr.kind == "bool" else ["s"]), "b", "h", "q_idx", "kv_idx"])
     text = "\n".join([f"def modifier({parameters}):", *body])
     exec(compile(text, "<FlexAttention modifier>", "exec"), scope)  # text printed from the checked IR
     return scope["modifier"]

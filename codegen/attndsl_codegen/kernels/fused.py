@@ -31,7 +31,7 @@ def fused_forward(
     """Output and natural log-sum-exp (batch * heads, tiles, queries)."""
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
     if mask is not None:
-        lse = lse.masked_fill((mask == -torch.inf).all(-1), -torch.inf)
+        lse = lse.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)
     return out, lse
 
 
