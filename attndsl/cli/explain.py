@@ -103,20 +103,27 @@ def _describe_attend(
     from attndsl.analysis.layout import Brick
     from attndsl.analysis.proofs import prove_all
     from attndsl.ir.text import show_named
+    from attndsl.planning.residues import split_attend
     from attndsl.planning.tiles import choose_tiles
 
     choice = choose_tiles(op, sizes, fields)
+    whole = op
+    if choice.query_steps:
+        whole = split_attend(op, choice.query_steps, choice.key_steps, exact=True)
     layouts = (
-        Brick(op.query_tokens.extents(sizes), choice.query),
-        Brick(op.key_tokens.extents(sizes), choice.key),
+        Brick(whole.query_tokens.extents(sizes), choice.query),
+        Brick(whole.key_tokens.extents(sizes), choice.key),
     )
-    found = analyse(op, sizes, *layouts, fields)
+    found = analyse(whole, sizes, *layouts, fields)
+    layout = layouts[0].name
+    if choice.query_steps:
+        layout = f"residue classes {'x'.join(map(str, choice.query_steps))}"
     return {
         "name": name,
         "queries": op.query_tokens.name,
         "keys": op.key_tokens.name,
         **{part: show_named(expr, program.labels) for part, expr in op.expressions.items()},
-        "layout": layouts[0].name,
+        "layout": layout,
         "tile": {"q": list(choice.query), "k": list(choice.key)},
         "kernel": op.kernel,
         "why": f"visits {choice.visits / sizes['heads']:.0f} key slots per query, fewest of the shapes tried",

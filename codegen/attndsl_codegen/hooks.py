@@ -11,6 +11,7 @@ from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
+from attndsl.planning.residues import split_attend
 from attndsl_codegen.names import TokenNames, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
@@ -24,6 +25,8 @@ class Tiles:
 
     query: tuple[int, ...]
     key: tuple[int, ...]
+    query_steps: tuple[int, ...] = ()
+    key_steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class HookPrinter:
         if self.tiles is not None:
             lines += [
                 f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}",
+                f"query_steps, key_steps = {self.tiles.query_steps}, {self.tiles.key_steps}",
                 f"varies_by_batch, varies_by_head = {bool(in_mask)}, {by_head}",
             ]
         lines.append(f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'))
@@ -108,8 +112,12 @@ class HookPrinter:
         return self._function(name, [expr], self._spelling(), doc, self.program.labels, first, "Tensor")
 
     def _bounds(self) -> list[str]:
-        """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`."""
-        spelling = self._spelling()
+        """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`, a split axis its phase and its round."""
+        assert self.tiles is not None
+        op = self.op
+        if self.tiles.query_steps:
+            op = split_attend(op, self.tiles.query_steps, self.tiles.key_steps)
+        spelling = {**spelled(QUERY, op.query_tokens), **spelled(KEY, op.key_tokens)}
         bounds = Bounds({name: (Var(name + LO), Var(name + HI)) for name in spelling})
         labels: dict[Expr, str] = {}
         for expr, label in self.program.labels.items():
@@ -120,8 +128,9 @@ class HookPrinter:
             )
         ends = {name + end: text + end for name, text in spelling.items() for end in (LO, HI)}
         doc = "Whether every pair of the boxes must be visible, and whether any pair may be."
-        results = list(bounds.interval(self.op.where))
-        return self._function("bounds", results, ends, doc, labels, [], "tuple[Any, Any]", "Range")
+        results = list(bounds.interval(op.where))
+        names = list(spelling.values())
+        return self._function("bounds", results, ends, doc, labels, [], "tuple[Any, Any]", "Range", names)
 
     def _scale(self) -> list[str]:
         doc = "The factor of the dot product."
@@ -137,8 +146,10 @@ class HookPrinter:
         first: list[str],
         returns: str,
         coordinate_type: str = "Tensor",
+        coordinates: list[str] | None = None,
     ) -> list[str]:
-        coordinates = [] if name == "scale" else self.coordinates
+        if coordinates is None:
+            coordinates = [] if name == "scale" else self.coordinates
         parameters = [f"{p}: {coordinate_type}" for p in [*first, *coordinates]]
         outside = sorted(variables(*results) - set(spelling) - {"s"})
         looked_up = sorted({field.removesuffix(LEAST).removesuffix(GREATEST) for field in fields(*results)})

@@ -22,6 +22,9 @@ class Mechanism(Protocol):
     key: ClassVar[Tokens]
     query_tile: ClassVar[tuple[int, ...]]
     key_tile: ClassVar[tuple[int, ...]]
+    query_steps: ClassVar[tuple[int, ...]]
+    key_steps: ClassVar[tuple[int, ...]]
+    """Into how many residue classes the axes are split; empty where none is."""
     varies_by_batch: ClassVar[bool]
     varies_by_head: ClassVar[bool]
     mask_fields: ClassVar[tuple[str, ...]]

@@ -95,7 +95,8 @@ def make_plan(
     Args:
         at: sizes, and the fields that the mask depends on.
     """
-    query, key = Bricks(extents[0], mechanism.query_tile), Bricks(extents[1], mechanism.key_tile)
+    query = Bricks(extents[0], mechanism.query_tile, mechanism.query_steps)
+    key = Bricks(extents[1], mechanism.key_tile, mechanism.key_steps)
     layers = torch.cartesian_prod(
         torch.arange(batch if mechanism.varies_by_batch else 1),
         torch.arange(heads if mechanism.varies_by_head else 1),
@@ -125,7 +126,7 @@ def visible_tiles(
     axes = len(query.grid)
     sizes = torch.tensor(query.tile + key.tile)
     last = torch.tensor(query.grid + key.grid) - 1
-    edge = torch.tensor([extent % size != 0 for extent, size in zip(key.extents, key.tile)])
+    edge = key.ragged
     layer, lo, hi = layers, last.new_zeros(len(layers), len(last)), last.expand(len(layers), -1)
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     while len(lo) or not found:
