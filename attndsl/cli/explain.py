@@ -104,7 +104,7 @@ def _describe_attend(
     from attndsl.analysis.proofs import prove_all
     from attndsl.ir.text import show_named
     from attndsl.planning.residues import split_attend
-    from attndsl.planning.tiles import choose_tiles
+    from attndsl.planning.tiles import QUERY_SLOTS, balanced, choose_tiles
 
     choice = choose_tiles(op, sizes, fields)
     whole = op
@@ -115,6 +115,13 @@ def _describe_attend(
         Brick(whole.key_tokens.extents(sizes), choice.key),
     )
     found = analyse(whole, sizes, *layouts, fields)
+    proved = found
+    if whole is not op:  # proofs are about tokens, not about phases and rounds
+        plain = (
+            Brick(extents, balanced(extents, QUERY_SLOTS))
+            for extents in (op.query_tokens.extents(sizes), op.key_tokens.extents(sizes))
+        )
+        proved = analyse(op, sizes, *plain, fields)
     layout = layouts[0].name
     if choice.query_steps:
         layout = f"residue classes {'x'.join(map(str, choice.query_steps))}"
@@ -132,9 +139,9 @@ def _describe_attend(
                 "heads": list(c.heads),
                 "batch": c.batch,
                 **c.counts.to_dict(),
-                "proofs": [proof.to_dict() for proof in prove_all(c)],
+                "proofs": [proof.to_dict() for proof in prove_all(same)],
             }
-            for c in found.classes
+            for c, same in zip(found.classes, proved.classes)
         ],
     }
 
