@@ -74,8 +74,8 @@ def unused(name: str, taken: set[str]) -> str:
 
 
 _LOCALS = (
-    "self at grid return_lse return_losses flat found is_flat attend results compute check_sizes weights losses "
-    "state"
+    "self at grid offset return_lse return_losses flat found is_flat attend results compute check_sizes "
+    "weights losses state"
 )
 _GLOBALS = "torch nn math time functional Any Tensor Module ARGUMENTS LEARNED RESULTS SPEC PARAMETERS"
 _TAKEN = {*dir(builtins), *_LOCALS.split(), *_GLOBALS.split()}

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from attndsl.ir.incremental import incremental, why_not_incremental
 from attndsl.ir.index import Expr, Load
-from attndsl.ir.ops import Attend, Hooks, Inline, Kernel, Lowered, LoweredArgument, Places, Read
+from attndsl.ir.ops import OFFSET, Attend, Hooks, Inline, Kernel, Lowered, LoweredArgument, Places, Read
 from attndsl.ir.program import Program, Value
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.walk import postorder
@@ -107,6 +108,11 @@ class ValueLines:
             found[f"{value.name} class"] = unused(f"{stem.rstrip('_')}Attend", taken)
         return found
 
+    @cached_property
+    def _decoded(self) -> frozenset[str]:
+        """Values that a decoding step computes for its queries only."""
+        return frozenset() if why_not_incremental(self.program) else incremental(self.program).queries
+
     def _variable(self, name: str, suffix: str) -> str:
         return self._variables[name + suffix] if suffix else safe(name)
 
@@ -152,8 +158,12 @@ class ValueLines:
                 )
                 self.places[value.name] = printer
                 return f"{printer.name}(at, {self._device(value)})"
+            case TokenSet() if value.name in self._decoded:
+                return f"({safe(value.op.tensors[0])}.shape[2],)"
             case TokenSet():
                 return f"{self.sets.of(argument)}.extents(at)"
+            case Expr() if argument is OFFSET:
+                return 'at.get("offset", 0)' if value.name in self._decoded else "0"
             case Expr():
                 return ValuePrinter(set()).show(argument)
             case tuple() as items:

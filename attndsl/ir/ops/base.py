@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol
 
-from attndsl.ir.index import Const, Expr
+from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.problem import Problem
 from attndsl.ir.tokens import SINGLE, Relation, TokenSet
 from attndsl.ir.types import FeatureType
@@ -164,6 +164,9 @@ class Kernel:
 
     name: str
 
+
+OFFSET = Var("offset")
+"""Where the first token of a value stands, in a lowering: 0, or the offset of a decoding step."""
 
 LoweredArgument = (
     Read | Places | Hooks | Kernel | Expr | TokenSet | int | str | None | tuple["LoweredArgument", ...]

@@ -1,7 +1,7 @@
 """Attention whose weights are plain products: sums over keys come first, so the cost is linear in the tokens.
 
-    out[i] = scale * q[i] @ (sum over j of k[j] v[j])          Katharopoulos et al., Linear transformers, 2020
-    causal: the sum runs over j <= i, chunk by chunk with a carried state
+out[i] = scale * q[i] @ (sum over j of k[j] v[j])          Katharopoulos et al., Linear transformers, 2020
+causal: the sum runs over j <= i, chunk by chunk with a carried state
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attndsl_codegen.kernels.definition import away_from_zero
+from attndsl_codegen.kernels.definition import away_from_zero, weighted_rows
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_query_head
 
@@ -24,6 +24,9 @@ def contracted(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, None]:
     """The attend in the cheaper order of its products."""
+    if mechanism.causal and "offset" in at:  # a decoding step: few queries, every key
+        out, _ = weighted_rows(mechanism, at, torch.arange(q.shape[2], device=q.device), q, k, v)
+        return out.to(v.dtype), None
     kind, dtype = v.dtype, at["real dtype"]
     q, k, v = ((t if t.dtype == dtype else t.to(dtype)) for t in (q, k, v))
     q = q * mechanism.scale(at)
@@ -36,7 +39,9 @@ def contracted(
     else:
         out = products(q, k, v)
         if divides:
-            out = out / away_from_zero(q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2))
+            out = out / away_from_zero(
+                q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2)
+            )
     return out.to(kind), None
 
 

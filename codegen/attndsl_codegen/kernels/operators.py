@@ -28,9 +28,14 @@ def reduced(f: Tensor, how: str, extents: tuple[int, ...], dims: tuple[int, ...]
     return found.flatten(2, -2)
 
 
-def token_numbers(places: tuple[Any, ...], extents: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+def token_numbers(
+    places: tuple[Any, ...], extents: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Numbers of the tokens at places, clamped to the set, and which places lie inside; (batch, heads, tokens)."""
-    number, inside = torch.zeros((), dtype=torch.long, device=device), torch.ones((), dtype=torch.bool, device=device)
+    number, inside = (
+        torch.zeros((), dtype=torch.long, device=device),
+        torch.ones((), dtype=torch.bool, device=device),
+    )
     for place, extent in zip(places, extents):
         place = torch.as_tensor(place, device=device)
         inside = inside & (place >= 0) & (place < extent)
@@ -74,7 +79,9 @@ def regrouped(f: Tensor | None, how: str, places: tuple[Any, ...], extents: tupl
         return scattered(ones, number, count, "sum")[:, :, :count]
     batch, heads = (max(a, b) for a, b in zip(f.shape[:2], number.shape[:2]))
     every = number.expand(batch, heads, -1, f.shape[-1])
-    found = scattered(f.expand(batch, heads, -1, -1), every, count, "amax" if how == "max" else "sum")[:, :, :count]
+    found = scattered(f.expand(batch, heads, -1, -1), every, count, "amax" if how == "max" else "sum")[
+        :, :, :count
+    ]
     if how != "mean":
         return found
     size = scattered(torch.ones(number.shape, dtype=f.dtype, device=f.device), number, count, "sum")
@@ -154,15 +161,20 @@ def joint_softmax(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return out, torch.where(empty, -torch.inf, torch.log(torch.where(empty, 1.0, total)) + top)
 
 
-def rotated(f: Tensor, extents: tuple[int, ...], base: float) -> Tensor:
-    """Rotary positions: channels c and c + width/2 of each axis' share turn by position * base ** (-2c/width)."""
+def rotated(f: Tensor, extents: tuple[int, ...], base: float, offset: int = 0) -> Tensor:
+    """Rotary positions: channels c and c + width/2 of each axis' share turn by position * base ** (-2c/width).
+
+    The first token is at position `offset`.
+    """
     if f.shape[-1] % (2 * len(extents)):
-        raise ValueError(f"rotary: a width of {f.shape[-1]} does not divide into halves for {len(extents)} axes")
+        raise ValueError(
+            f"rotary: a width of {f.shape[-1]} does not divide into halves for {len(extents)} axes"
+        )
     turned: list[Tensor] = []
     for part, position in zip(f.chunk(len(extents), -1), coordinates(extents, f.device)):
         a, b = part.chunk(2, -1)
         rate = base ** (-torch.arange(a.shape[-1], dtype=torch.float64, device=f.device) / a.shape[-1])
-        angle = position.double().unsqueeze(-1) * rate
+        angle = (position + offset).double().unsqueeze(-1) * rate
         cos, sin = angle.cos().to(f.dtype), angle.sin().to(f.dtype)
         turned += [a * cos - b * sin, a * sin + b * cos]
     return torch.cat(turned, -1)
@@ -215,7 +227,7 @@ def nearest_code(f: Tensor, code: Tensor) -> Tensor:
     with torch.no_grad():
         kind = torch.promote_types(f.dtype, torch.float32)
         code = code.to(kind)
-        size = max(1, DISTANCES // (f.shape[0] * f.shape[1] * code.shape[2]))
+        size = max(1, DISTANCES // max(1, f.shape[0] * f.shape[1] * code.shape[2]))
         # |f|^2 is the same for every codeword, so it does not decide.
         square, doubled = (code**2).sum(-1).unsqueeze(2), 2 * code.transpose(-1, -2)
         nearest = [(square - part.to(kind) @ doubled).argmin(-1, keepdim=True) for part in f.split(size, 2)]

@@ -52,7 +52,8 @@ def make_plan(
     Args:
         at: sizes, and the fields that the mask depends on.
     """
-    query, key = Bricks(extents[0], mechanism.query_tile), Bricks(extents[1], mechanism.key_tile)
+    query = Bricks(extents[0], mechanism.query_tile, at.get("offset", 0))
+    key = Bricks(extents[1], mechanism.key_tile)
     layers = torch.cartesian_prod(
         torch.arange(batch if mechanism.varies_by_batch else 1),
         torch.arange(heads if mechanism.varies_by_head else 1),

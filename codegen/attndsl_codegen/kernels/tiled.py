@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
@@ -35,7 +36,7 @@ def tiled(
 
 def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
     """The plan for these sizes; plans that depend on fields are made anew at every call."""
-    extents = mechanism.query.extents(at), mechanism.key.extents(at)
+    extents = query_extents(mechanism, at), mechanism.key.extents(at)
     if mechanism.mask_fields:
         return make_plan(mechanism, extents, batch, heads, at)
     numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
