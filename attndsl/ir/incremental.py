@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from attndsl.ir.ops import Attend, Input, Learn, Lowered, Places
 from attndsl.ir.program import Program, Value
-from attndsl.ir.tokens import Pairs, TokenSet
+from attndsl.ir.tokens import Pairs, Relation, TokenSet
 from attndsl.ir.walk import fields
 
 
@@ -96,8 +96,11 @@ def _check_attend(name: str, op: Attend, tokens: TokenSet) -> None:
 
 def _check_stays(program: Program, value: Value, tokens: TokenSet) -> None:
     """A tensor that every query needs in full must not change when a token is added."""
+    if isinstance(value.op, Input | Learn) or not value.op.along_tokens:
+        return
     sets = [value.type.tokens, *(program.value(name).type.tokens for name in value.op.operands)]
-    if isinstance(value.op, Input | Learn) or not value.op.along_tokens or tokens not in sets:
+    relations = [one.origin for one in sets if isinstance(one.origin, Relation)]
+    if tokens not in (*sets, *(side for both in relations for side in (both.query, both.key))):
         return
     if isinstance(value.op, Attend):
         raise NotIncremental(f"`{value.name}` attends for every key")
