@@ -268,7 +268,7 @@ class Op:
     keyword: ClassVar[str] = ""
     parameters: ClassVar[tuple[OpParameter, ...]] = ()
     along_tokens: ClassVar[bool] = True
-    """Whether a token's result depends on other tokens; if so, decoding one token at a time is not possible."""
+    """Whether a token's result depends on other tokens; if so, tokens cannot be decoded one at a time."""
     on_pairs: ClassVar[tuple[str, ...]] = ()
     """Its parameters that take features on pairs, which are never held in full."""
     discrete: ClassVar[bool] = False
@@ -313,7 +313,7 @@ class Op:
 
     @property
     def numbered(self) -> Mapping[str, Expr]:
-        """The int fields whose values number things of its own (classes), with how many of these there are."""
+        """The int fields whose values number things of its own (classes), with how many there are."""
         return {}
 
     @property
