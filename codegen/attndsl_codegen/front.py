@@ -60,7 +60,7 @@ class Front:
         offset = ", offset" if self._decodes else ""
         lines = [
             *signature("compute", parameters, "tuple[Any, dict[str, Tensor], Any]"),
-            '    """Checks the arguments; the results, the losses, and the state after a step of training."""',
+            '    """Checks the arguments; the results, the losses, the state after a step of training."""',
             f"    at, flat, is_flat = read_arguments(ARGUMENTS, {{{tensors}}}, grid{offset})",
         ]
         if not simple:

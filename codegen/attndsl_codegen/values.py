@@ -129,14 +129,12 @@ class ValueLines:
         return {node.field for node in postorder(expressions) if isinstance(node, Load) and node.coords}
 
     def _value(self, value: Value) -> list[str]:
-        match value.op.lowered():
-            case Inline(expr):
-                return [f"{safe(value.name)} = {ValuePrinter(set()).show(expr)}"]
-            case Lowered() as call:
-                function, arguments, results = call.function, call.arguments, call.results
-                shown = ", ".join(self._argument(value, argument) for argument in arguments)
-                targets = ", ".join("_" if r is None else self._variable(value.name, r) for r in results)
-                return [f"{targets} = {function}({shown})"]
+        lowered = value.op.lowered()
+        if isinstance(lowered, Inline):
+            return [f"{safe(value.name)} = {ValuePrinter(set()).show(lowered.expr)}"]
+        shown = ", ".join(self._argument(value, argument) for argument in lowered.arguments)
+        targets = ("_" if r is None else self._variable(value.name, r) for r in lowered.results)
+        return [f"{', '.join(targets)} = {lowered.function}({shown})"]
 
     def _argument(self, value: Value, argument: LoweredArgument) -> str:
         match argument:

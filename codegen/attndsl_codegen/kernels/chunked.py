@@ -1,4 +1,4 @@
-"""Any attend in chunks of queries: memory linear in the tokens; the backward pass computes each chunk anew."""
+"""Any attend in chunks of queries: memory linear in the tokens; the backward pass computes them anew."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ChunkedAttention(torch.autograd.Function):
         for rows in query_chunks(count, out.shape[0] * out.shape[1] * v.shape[2], v.device):
             found = weighted_rows(mechanism, at, rows, None if q is None else q[:, :, rows], k, v)
             out[:, :, rows] = found[0].to(out.dtype)
-            if lse is not None:
+            if lse is not None and found[1] is not None:
                 lse[:, :, rows] = found[1]
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k, v, *fields)
@@ -50,8 +50,8 @@ class ChunkedAttention(torch.autograd.Function):
         """Gradients of q, k, v and the real fields."""
         dtype, names = ctx.at["real dtype"], ctx.mechanism.real_fields
         tensors = ctx.saved_tensors
-        leaves = [None if t is None else t.detach().to(dtype).requires_grad_() for t in tensors]
-        grads = [None if t is None else torch.zeros_like(t) for t in leaves]
+        leaves: list[Any] = [None if t is None else t.detach().to(dtype).requires_grad_() for t in tensors]
+        grads: list[Any] = [None if t is None else torch.zeros_like(t) for t in leaves]
         q, k, v, *fields = leaves
         count = math.prod(query_extents(ctx.mechanism, ctx.at))
         per_query = ctx.at["heads"] * v.shape[0] * v.shape[2]
@@ -72,7 +72,7 @@ class ChunkedAttention(torch.autograd.Function):
             parts = torch.autograd.grad(outputs, [leaves[at] for at in needed], upstream, allow_unused=True)
             for at_leaf, part in zip(needed, parts):
                 if part is not None:
-                    grads[at_leaf] += part  # type: ignore[operator]
+                    grads[at_leaf] += part
         cast = (None if g is None else g.to(t.dtype) for g, t in zip(grads, tensors))
         return None, None, *cast
 

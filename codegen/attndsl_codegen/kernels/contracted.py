@@ -54,7 +54,7 @@ def products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class CausalProducts(torch.autograd.Function):
-    """y[i] = sum over j <= i of (q[i] . k[j]) v[j]; nothing but its arguments is kept for the backward pass."""
+    """y[i] = sum over j <= i of (q[i] . k[j]) v[j]; only its arguments are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from attndsl_codegen.kernels.definition import coordinates
 
 
 def reduced(f: Tensor, how: str, extents: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:
-    """A reduction over dimensions of (batch, heads, *extents, width); reduced dimensions stay, with size 1."""
+    """A reduction over dimensions of (batch, heads, *extents, width), which stay, with size 1."""
     grid = f.unflatten(2, extents)
     if how == "var":
         found = grid.var(dims, correction=0, keepdim=True)
@@ -31,7 +31,7 @@ def reduced(f: Tensor, how: str, extents: tuple[int, ...], dims: tuple[int, ...]
 def token_numbers(
     places: tuple[Any, ...], extents: tuple[int, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Numbers of the tokens at places, clamped to the set, and which places lie inside; (batch, heads, tokens)."""
+    """Numbers of the tokens at places, clamped, and which places lie inside; (batch, heads, tokens)."""
     number, inside = (
         torch.zeros((), dtype=torch.long, device=device),
         torch.ones((), dtype=torch.bool, device=device),
@@ -157,12 +157,12 @@ def joint_softmax(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     total = weight.sum(0)
     empty = total == 0
     share = weight / torch.where(empty, 1.0, total)
-    out = sum(part.to(out.dtype).unsqueeze(-1) * out for part, out in zip(share, outs))
+    out: Any = sum(part.to(out.dtype).unsqueeze(-1) * out for part, out in zip(share, outs))
     return out, torch.where(empty, -torch.inf, torch.log(torch.where(empty, 1.0, total)) + top)
 
 
 def rotated(f: Tensor, extents: tuple[int, ...], base: float, offset: int = 0) -> Tensor:
-    """Rotary positions: channels c and c + width/2 of each axis' share turn by position * base ** (-2c/width).
+    """Rotary positions: in each axis' share channels c and c + width/2 turn by position / base ** (2c/width).
 
     The first token is at position `offset`.
     """

@@ -10,9 +10,7 @@ from torch import nn
 from attndsl_codegen.kernels.arguments import Learned
 
 
-def module_sizes(
-    names: tuple[str, ...], heads: int | None, kv_heads: int | None, dim: Any
-) -> dict[str, Any]:
+def module_sizes(names: tuple[str, ...], heads: int | None, kv_heads: int | None, dim: Any) -> dict[str, Any]:
     """What shapes of learned tensors depend on.
 
     Args:
