@@ -238,17 +238,17 @@ def main() -> int:
     heads, width = 4, 32
     quantised = attndsl.compile(attndsl.load("transformer_vq", codes=args.codes, block=BLOCK))
     dense = attndsl.compile(attndsl.load("causal"))
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     cores: dict[str, Core] = {"codebook": lambda: quantised(heads=heads, dim=width), "dense": dense}
     models = train_side_by_side(cores, texts, args)
     outcomes = [Outcome(name, model.curves, median(model.seconds)) for name, model in models.items()]
-    minutes = (time.perf_counter() - start) / 60
+    minutes, processor = ((now() - at) / 60 for now, at in zip((time.perf_counter, time.process_time), start))
     print_outcome(console, outcomes, args.codes, unigram, minutes)
     write_plot(outcomes, args.codes, unigram, args.plot)
     console.print(f"curves: {args.plot}")
     if args.report:
         where = f"torch {torch.__version__} on the CPU, threads: {torch.get_num_threads()}"
-        write_page(outcomes, args, unigram, minutes, where)
+        write_page(outcomes, args, unigram, (minutes, processor), where)
     bits, target = outcomes[0].bits, unigram * (0.95 if args.quick else 0.5)
     verdict = "[green]reached[/green]" if bits < target else "[bold red]missed[/bold red]"
     console.print(f"target for the codebook: less than {target:.2f} bits per character: {verdict}")

@@ -1,4 +1,4 @@
-"""What charlm.py measured: a table, a picture of the curves, and a page."""
+"""What charlm.py measured: tables, a picture of the curves, and a page."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ PAGE = """\
 Two character-level models on made-up tales (`examples/tales.py`): attention to quantised keys
 (`examples/transformer_vq.attn`, {codes} codewords per head) and dense causal attention, everything else
 alike, initial weights included. {steps} steps of {batch} stretches of 256 characters each, seed {seed};
-{minutes:.1f} minutes for both, {where}.
+{minutes:.1f} minutes for both on the clock, {processor:.1f} of the processor;
+{where}.
 
     {command}
 
@@ -170,9 +171,18 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_page(
-    outcomes: Sequence[Outcome], args: argparse.Namespace, unigram: float, minutes: float, where: str
+    outcomes: Sequence[Outcome],
+    args: argparse.Namespace,
+    unigram: float,
+    spent: tuple[float, float],
+    where: str,
 ) -> None:
-    """The results as Markdown."""
+    """The results as Markdown.
+
+    Args:
+        spent: minutes on the clock and of the processor.
+    """
+    minutes, processor = spent
     quantised = outcomes[0]
     text = PAGE.format(
         codes=args.codes,
@@ -181,7 +191,9 @@ def write_page(
         batch=args.batch,
         seed=args.seed,
         minutes=minutes,
-        command=f"python examples/charlm.py --seed {args.seed} --plot {args.plot} --report {args.report}",
+        processor=processor,
+        command=f"python examples/charlm.py --steps {args.steps} --batch {args.batch} --codes {args.codes} "
+        f"--seed {args.seed} --plot {args.plot} --report {args.report}",
         table=markdown(COLUMNS, [outcome.row for outcome in outcomes]),
         usage=markdown(USAGE_COLUMNS, usage_rows(quantised, args.codes)),
         unigram=unigram,
