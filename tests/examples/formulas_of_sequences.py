@@ -185,8 +185,8 @@ def moh(t: Tensors, shared_: int, routed: int) -> Tensor:
 def gaam(t: Tensors) -> Tensor:
     """Gaussians around the mean, divided by their sum."""
     mean, var = t.y.mean(-1, keepdim=True), t.y.var(-1, keepdim=True) + 1e-8
-    offset, spread = t.offset.view(-1, 1, 1), t.log_spread.exp().view(-1, 1, 1)
-    g = torch.exp(-((t.y - mean - offset) ** 2) / (2 * var * spread**2)) / torch.sqrt(2 * math.pi * spread**2)
+    shift, spread = t.shift.view(-1, 1, 1), t.log_spread.exp().view(-1, 1, 1)
+    g = torch.exp(-((t.y - mean - shift) ** 2) / (2 * var * spread**2)) / torch.sqrt(2 * math.pi * spread**2)
     return t.y * g / g.sum(-1, keepdim=True)
 
 

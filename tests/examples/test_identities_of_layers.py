@@ -15,6 +15,7 @@ from tests.examples.running import (
     close,
     dense,
     features,
+    gradients,
     leaves,
     module_of,
     oracle_of,
@@ -105,10 +106,10 @@ def test_gaussian_weights_sum_to_one_and_ignore_scale(runs: Any) -> None:
     y = randn(BATCH, HEADS, 5, 6)
     spread = torch.tensor([0.3, -0.2], dtype=torch.float64)
     zero, run = torch.zeros(HEADS, dtype=torch.float64), runs("gaam")
-    weight = run(y=y, offset=zero, log_spread=spread) / y
+    weight = run(y=y, shift=zero, log_spread=spread) / y
     close(weight.sum(-1), torch.ones_like(weight[..., 0]))
     close(
-        run(y=3 * y, offset=zero, log_spread=spread) / (3 * y), weight, atol=1e-6
+        run(y=3 * y, shift=zero, log_spread=spread) / (3 * y), weight, atol=1e-6
     )  # up to 1e-8 beside the variance
 
 
@@ -123,8 +124,8 @@ def test_several_gaussians_are_one(runs: Any) -> None:
     var = (y.var(-1, keepdim=True) + 1e-8).unsqueeze(-1)
     expected = y * (-(away**2) / (2 * var * c**2)).sum(-1).softmax(-1)
     precision = (c**-2).sum()
-    offset, spread = (d * c**-2).sum() / precision, precision**-0.5
-    both = {"offset": offset.expand(HEADS), "log_spread": spread.log().expand(HEADS)}
+    shift, spread = (d * c**-2).sum() / precision, precision**-0.5
+    both = {"shift": shift.expand(HEADS), "log_spread": spread.log().expand(HEADS)}
     close(runs("gaam")(y=y.expand(-1, HEADS, -1, -1), **both)[:, :1], expected)
 
 
@@ -178,3 +179,15 @@ def test_tensor_parallel_latents_are_exact_in_one_half(runs: Any) -> None:
     whole = t["c"] / torch.sqrt((t["c"] ** 2).mean(-1, keepdim=True) + 1e-6)
     exact = runs("mla", width_=8)(**{**t, "c": whole}, project_weight=weight)
     close(out, exact, atol=1e-5)
+
+
+def test_channels_may_lie_apart_in_memory() -> None:
+    """As those of `rotary` in a layer do, where nothing copies them: of one sequence."""
+    parts = {name: tensor[:1] for name, tensor in features("q k v", 37).items()}
+    apart = {name: tensor.movedim(-1, 0).contiguous().movedim(0, -1) for name, tensor in parts.items()}
+    assert apart["q"].stride(-1) != 1
+    found, expected = leaves(apart), leaves(parts)
+    out, plain = module_of(attndsl.load("causal"))(**found), dense(**expected, causal=True)
+    close(out, plain)
+    for a, b in zip(gradients(out, found, *"qkv"), gradients(plain, expected, *"qkv")):
+        close(a, b)

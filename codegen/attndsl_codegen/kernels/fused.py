@@ -33,12 +33,17 @@ def additive_mask(visible: Tensor | None, batch: int, heads: int, dtype: torch.d
     return mask.expand(batch, heads, *mask.shape[-3:]).flatten(0, 1)
 
 
+def in_rows(tensor: Tensor) -> Tensor:
+    """The fused operators take the channels of a token to be neighbours in memory, without a check."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
 def fused_forward(
     scale: float, dtype: torch.dtype, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Output and natural log-sum-exp, as `softmax_forward`."""
     batch, heads = q.shape[:2]
-    q, k, v = (per_query_head(t, heads).to(dtype).flatten(0, 1) for t in (q, k, v))
+    q, k, v = (in_rows(per_query_head(t, heads).to(dtype).flatten(0, 1)) for t in (q, k, v))
     mask = additive_mask(visible, batch, heads, dtype)
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
     if mask is not None:
@@ -58,8 +63,8 @@ def fused_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v, where nothing flows into the log-sum-exp."""
     (batch, heads), kv_heads = q.shape[:2], k.shape[1]
-    tensors = [per_query_head(t, heads).to(dtype).flatten(0, 1) for t in (q, k, v)]
-    out, grad_out = (t.to(dtype).flatten(0, 1) for t in (saved[0], grad_out))
+    tensors = [in_rows(per_query_head(t, heads).to(dtype).flatten(0, 1)) for t in (q, k, v)]
+    out, grad_out = (in_rows(t.to(dtype).flatten(0, 1)) for t in (saved[0], grad_out))
     lse = saved[1].to(dtype).flatten(0, 1).nan_to_num(neginf=NEVER, posinf=NEVER)
     mask = additive_mask(visible, batch, heads, dtype)
     grads = FUSED_BACKWARD(grad_out, *tensors, out, lse, 0.0, False, attn_mask=mask, scale=scale)
