@@ -1,9 +1,12 @@
 """Decoding: queries at an offset give the rows of the full run, in generated code and by definition."""
 
+import json
+
 import pytest
 import torch
 
 import attndsl
+from attndsl.cli.main import main
 from attndsl.exact import oracle
 from attndsl.ir.incremental import NotIncremental, incremental, why_not_incremental
 from attndsl.language import load_text
@@ -149,6 +152,17 @@ REASONS = {
 def test_why_a_program_cannot_decode(text, reason):
     program = load_text(f"attention a {{ {text} }}".replace("; ", "\n"))
     assert why_not_incremental(program) == reason
+
+
+def test_explain_says_how_a_program_decodes(capsys):
+    for spec, words in (
+        ("mla", "incremental: forward(..., offset = t) takes q, qr of the queries from position t on"),
+        ("swin", "not incremental: x[h, w] has 2 axes, and only a sequence has an offset"),
+    ):
+        assert main(["explain", spec]) == 0
+        assert words in capsys.readouterr().out
+    main(["explain", "mla", "--json"])
+    assert json.loads(capsys.readouterr().out)["decoding"] == {"incremental": True, "queries": ["q", "qr"]}
 
 
 def test_a_program_that_cannot_decode_takes_no_offset():
