@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attndsl.ir.incremental import incremental
 from attndsl.ir.index import Expr, Var
 from attndsl.ir.namespaces import EXACT, Arrays
 from attndsl.ir.ops import Attend, PairValues
@@ -57,6 +58,7 @@ class Oracle:
         params: Mapping[str, Tensor] | None = None,
         state: Mapping[str, Tensor] | None = None,
         choices: Mapping[str, Tensor] | None = None,
+        offset: int | None = None,
         **tensors: Tensor,
     ) -> Any:
         """The results (one tensor, or a tuple) in float64.
@@ -65,9 +67,10 @@ class Oracle:
             params, state: learned tensors and buffers by name, as the module's `state_dict` has them.
             choices: discrete decisions (codes) made elsewhere, by the name of the value; the oracle decides
                 the others itself.
-            tensors: the inputs.
+            offset: the position of the first query of a decoding step.
+            tensors: the inputs; in a decoding step those of the queries have the step's positions only.
         """
-        found = self.run(tensors, {**(params or {}), **(state or {})}, choices)
+        found = self.run(tensors, {**(params or {}), **(state or {})}, choices, offset=offset)
         results = [output for output, _ in found.results]
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -77,13 +80,49 @@ class Oracle:
         learned: Mapping[str, Tensor] | None = None,
         choices: Mapping[str, Tensor] | None = None,
         rows: Tensor | None = None,
+        offset: int | None = None,
     ) -> Meaning:
         """Everything that the program computes.
 
         Args:
             rows: compute these query tokens of the results only, as `(batch, heads, rows, ...)`.
+            offset: compute a decoding step: the results of the queries from here on that are given.
+
+        Raises:
+            NotIncremental: there is an offset, but the program cannot decode.
         """
+        if offset is not None:
+            return self._decoded(tensors, learned, choices, offset)
         return _Run(self.program, {**tensors, **(learned or {})}, choices or {}, rows).run()
+
+    def _decoded(
+        self,
+        tensors: Mapping[str, Tensor],
+        learned: Mapping[str, Tensor] | None,
+        choices: Mapping[str, Tensor] | None,
+        offset: int,
+    ) -> Meaning:
+        """A decoding step is a part of the whole run: what the other queries hold does not matter."""
+        how = incremental(self.program)
+        inputs = {value.name: value.type for value in self.program.inputs if value.type.tokens == how.tokens}
+        lengths = {name: tensors[name].shape[1 + (type_.heads is not None)] for name, type_ in inputs.items()}
+        total = next(length for name, length in lengths.items() if name not in how.queries)
+        count = next(length for name, length in lengths.items() if name in how.queries)
+        if offset < 0 or offset + count > total:
+            raise ValueError(f"{count} queries at offset {offset}, but there are keys for {total} positions")
+        here = (torch.arange(total) - offset).clamp(0, count - 1)
+        whole = {
+            name: tensors[name].index_select(1 + (type_.heads is not None), here)
+            for name, type_ in inputs.items()
+            if name in how.queries
+        }
+        meaning = self.run({**tensors, **whole}, learned, choices)
+        results = []
+        for name, (out, lse) in zip(self.program.results, meaning.results):
+            axis = 1 + (self.program.value(name).type.heads is not None)
+            part = None if lse is None else lse.narrow(axis, offset, count)
+            results.append((out.narrow(axis, offset, count), part))
+        return replace(meaning, results=results)
 
     def with_lse(
         self, tensors: Mapping[str, Tensor], rows: Tensor | None = None

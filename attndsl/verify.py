@@ -131,8 +131,8 @@ class Verifier:
             return [*found, *((loss, None) for loss in meaning.losses.values())]
 
         exact = _run(define, exact_inputs, exact_learned, case.seed)
-        errors = [largest_error(*pair) for pair in zip(found, exact)]
-        return Outcome(case, *errors, max(regrets.values(), default=0.0))
+        forward, backward, lse = (largest_error(*pair) for pair in zip(found, exact))
+        return Outcome(case, forward, backward, lse, max(regrets.values(), default=0.0))
 
     def _rows(self, case: Case) -> Tensor | None:
         """A sample of the queries where the dense definition would be too large."""

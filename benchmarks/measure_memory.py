@@ -95,7 +95,7 @@ class Measured:
 
     Attributes:
         forward_seconds, total_seconds: one forward pass without gradients; one forward and backward pass.
-        forward_cpu_seconds, total_cpu_seconds: the same, of all threads, while no other process ran on them.
+        forward_cpu_seconds, total_cpu_seconds: the same, without the time that other processes had.
         forward_bytes, total_bytes: how far memory rose above the inputs; outputs and gradients are included.
         input_bytes: the inputs.
     """

@@ -86,6 +86,7 @@ def describe(program: Program, sizes: dict[str, int]) -> dict[str, Any]:
         "learned": {value.name: value.type.shape_words for value in program.learned},
         "values": [{"call": row.call, "tokens": row.target.name, **row.cost.to_dict()} for row in rows],
         "requires": [f"{r.subject}: {r.text}" for r in program.requirements],
+        "decoding": _describe_decoding(program),
         "sizes": sizes,
         "sampled_fields": sorted(fields),
         "attends": [
@@ -94,6 +95,24 @@ def describe(program: Program, sizes: dict[str, int]) -> dict[str, Any]:
             if not isinstance(value.op.key_tokens.origin, Pairs)
         ],
     }
+
+
+def _describe_decoding(program: Program) -> dict[str, Any]:
+    """Whether queries can be computed at an offset, and which inputs are then theirs."""
+    from attndsl.ir.incremental import NotIncremental, incremental
+
+    try:
+        queries = incremental(program).queries
+    except NotIncremental as reason:
+        return {"incremental": False, "reason": str(reason)}
+    return {"incremental": True, "queries": [v.name for v in program.inputs if v.name in queries]}
+
+
+def _decoding_words(decoding: dict[str, Any]) -> str:
+    if not decoding["incremental"]:
+        return f"not incremental: {decoding['reason']}"
+    names = ", ".join(decoding["queries"])
+    return f"incremental: forward(..., offset = t) takes {names} of the queries from position t on"
 
 
 def _describe_attend(
@@ -156,6 +175,7 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         console.print(f"  learned   {name}: {type_}", markup=False)
     for requirement in report["requires"]:
         console.print(f"  requires  {requirement}", markup=False)
+    console.print(f"  decoding  {_decoding_words(report['decoding'])}", markup=False, soft_wrap=True)
     sizes = ", ".join(f"{name} = {value}" for name, value in report["sizes"].items())
     console.print(f"  at        {sizes}", markup=False)
     if len(report["values"]) > 1:

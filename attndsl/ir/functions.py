@@ -29,8 +29,8 @@ class Function:
     """One elementwise function.
 
     `arity` is None for functions of any number of arguments; `result` is None when the result has
-    the kind of the arguments; `bounds` is None for functions that grow with every argument. `torch` and `python` are the printed forms
-    of real functions, with `{}` for the argument.
+    the kind of the arguments; `bounds` is None for functions that grow with every argument. `torch` and
+    `python` are the printed forms of real functions, with `{}` for the argument.
     """
 
     name: str

@@ -17,7 +17,7 @@ from attndsl.ir.text import show
 from attndsl.ir.tokens import SINGLE, TokenSet
 
 HEADS, KV_HEADS = Var("heads"), Var("kv heads")
-"""How many heads the queries and the keys and values of the inputs have; each of the latter serves a group."""
+"""How many heads the inputs have: those that are queries, and those that are only keys or values."""
 
 
 class DoNotBroadcast(Exception):

@@ -260,6 +260,8 @@ def _reserved(node: syntax.Name, frame: Frame) -> Expr:
         case name:
             what = {"i": "query", "j": "key", "head": "head"}.get(name, "key axis")
             remedy = "queries and keys are given inside `where`, `bias` and `score` of attend"
+            if frame.pair is not None:
+                remedy = "one token is meant here, `i`; queries and keys meet in attend"
             raise fail(p.NoPair(name, what, remedy), node.span)
 
 

@@ -71,12 +71,13 @@ def covered(ev: Evaluator, name: str, node: syntax.Call, frame: Frame) -> Value:
     remedy = f"write {name}(i) or {name}(j)"
     if not node.arguments:
         raise fail(p.MissingArgument(f"`{name}`", "token", remedy), node.span)
-    if len(node.arguments) > 1:
+    first, *others = node.arguments
+    if others:
         many = p.TooManyArguments(f"`{name}`", "1 argument", len(node.arguments), remedy)
-        raise fail(many, node.arguments[1].span)
-    if node.arguments[0].name is not None:
-        raise fail(p.UnknownArgument(f"`{name}`", node.arguments[0].name, remedy), node.arguments[0].span)
-    argument = node.arguments[0].value
+        raise fail(many, others[0].span)
+    if first.name is not None:
+        raise fail(p.UnknownArgument(f"`{name}`", first.name, remedy), first.span)
+    argument = first.value
     value = ev.value(argument, frame)
     found = value.tokens.covered(value.coordinates, name == "last") if isinstance(value, Position) else None
     if found is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from attndsl.ir.ops import Attend, Elementwise, Inline, Lowered
+from attndsl.ir.ops import Attend, Elementwise, Lowered
 from attndsl.ir.program import Program, Value
 from attndsl.ir.text import show
 from attndsl.ir.tokens import TokenSet
@@ -76,9 +76,9 @@ def call_text(value: Value) -> str:
 
 def _function(value: Value) -> str:
     match value.op.lowered():
-        case Lowered(function=function):
-            return function
-        case Inline():
+        case Lowered() as call:
+            return call.function
+        case _:
             return "arithmetic"
 
 

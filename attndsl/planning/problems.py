@@ -26,8 +26,8 @@ class BadShape(Problem):
 
 @dataclass(frozen=True)
 class ExactOnly(Problem):
-    """Choices among pairs of a query and a key (`top`, `mass`, `minmax` with `over = j`, `i` or `(i, j)`), and
-    attention matrices (`weights`), have types and an exact meaning, but no kernel in this version.
+    """Choices among pairs of a query and a key (`top`, `mass`, `minmax` with `over = j`, `i` or `(i, j)`),
+    and attention matrices (`weights`), have types and an exact meaning, but no kernel in this version.
 
     The exact definition runs them, dense and in float64, at small sizes:
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+from attndsl.ir.incremental import incremental, why_not_incremental
 from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.program import Program, Value
 from attndsl.ir.tokens import SINGLE, TokenSet
@@ -57,10 +59,16 @@ class Declarations:
     def _argument(self, value: Value) -> str:
         type_ = value.type
         heads = {HEADS: '"query"', KV_HEADS: '"kv"', None: "None"}[type_.heads]
+        decodes = ", decodes=True" if value.name in self._decoded else ""
         return (
             f'Argument("{value.name}", {self.sets.of(type_.tokens)}, heads={heads}, '
-            f'width={type_.width is not None}, kind="{type_.kind}")'
+            f'width={type_.width is not None}, kind="{type_.kind}"{decodes})'
         )
+
+    @cached_property
+    def _decoded(self) -> frozenset[str]:
+        """What a decoding step passes for its queries only."""
+        return frozenset() if why_not_incremental(self.program) else incremental(self.program).queries
 
     def _learned(self, value: Value) -> str:
         op, type_ = value.op, value.type

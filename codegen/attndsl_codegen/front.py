@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from functools import cached_property
 
+from attndsl.ir.incremental import incremental, why_not_incremental
 from attndsl.ir.program import Program, Value
 from attndsl.ir.types import KV_HEADS
 from attndsl.ir.walk import variables
 from attndsl_codegen.names import TokenNames, attribute, class_name, function_name, safe
 from attndsl_codegen.printers.body import signature
-
 
 DOCSTRING_WIDTH = 90
 """Longer docstrings get several lines."""
@@ -35,10 +36,19 @@ class Front:
     def _weights(self) -> list[str]:
         return [safe(value.name) for value in self.program.learned]
 
+    @cached_property
+    def _decodes(self) -> bool:
+        return why_not_incremental(self.program) is None
+
     @property
     def _options(self) -> list[str]:
-        losses = ["return_losses: bool = False"] if self.program.losses else []
-        return ["*", "grid: Grid = None", "return_lse: bool = False", *losses]
+        offset = ["offset: int | None = None"] if self._decodes else []
+        return ["*", "grid: Grid = None", "return_lse: bool = False", *offset]
+
+    @property
+    def _passed(self) -> list[str]:
+        """The options that `compute` takes."""
+        return ["grid", "return_lse", *(["offset"] if self._decodes else [])]
 
     def _compute(self) -> list[str]:
         """What function and module share."""
@@ -46,14 +56,12 @@ class Front:
         flat = ", ".join(f'flat["{value.name}"]' for value in self.program.inputs)
         parameters = [*(f"{name}: Tensor" for name in (*self._names, *self._weights))]
         simple = all(value.type.partial for value in self.program.computed)
+        parameters += ["grid: Grid", "return_lse: bool", *(self._options[3:])]
+        offset = ", offset" if self._decodes else ""
         lines = [
-            *signature(
-                "compute",
-                [*parameters, "grid: Grid", "return_lse: bool"],
-                "tuple[Any, dict[str, Tensor], Any]",
-            ),
-            '    """Checks the arguments; the results, the losses, and the state after a step of training."""',
-            f"    at, flat, is_flat = read_arguments(ARGUMENTS, {{{tensors}}}, grid)",
+            *signature("compute", parameters, "tuple[Any, dict[str, Tensor], Any]"),
+            '    """Checks the arguments; the results, the losses, the state after a step of training."""',
+            f"    at, flat, is_flat = read_arguments(ARGUMENTS, {{{tensors}}}, grid{offset})",
         ]
         if not simple:
             lines.append("    flat = in_accumulation_type(flat, at)")
@@ -76,12 +84,12 @@ class Front:
             f"        {safe(v.name)}: {'state' if v.op.state else 'learned'}, {v.type.shape_words}."
             for v in self.program.learned
         ]
-        losses = ["        return_losses: also return the auxiliary losses by name."]
-        call = ", ".join([*self._names, *self._weights, "grid", "return_lse"])
+        losses = ["return_losses: bool = False"] if self.program.losses else []
+        call = ", ".join([*self._names, *self._weights, *self._passed])
         kept = "losses" if self.program.losses else "_"
         result = "(outputs, losses) if return_losses else outputs" if self.program.losses else "outputs"
         return [
-            *signature(name, [*parameters, *self._options], "Any"),
+            *signature(name, [*parameters, *self._options, *losses], "Any"),
             f'    """{self._what()}',
             "",
             "    Args:",
@@ -89,7 +97,8 @@ class Front:
             *learned,
             "        grid: the extents, where several token axes are passed as one and are not fixed.",
             "        return_lse: also return the natural log-sum-exp of the scores.",
-            *(losses if self.program.losses else []),
+            *self._offset_words(),
+            *(["        return_losses: also return the auxiliary losses by name."] if losses else []),
             "",
             "    Returns:",
             f"        {returns}, or with `return_lse` a pair (output, log-sum-exp) for each.",
@@ -101,6 +110,21 @@ class Front:
             f"    return {result}",
         ]
 
+    def _offset_words(self) -> list[str]:
+        if not self._decodes:
+            return []
+        names = ", ".join(safe(name) for name in self._decoded)
+        has = "has" if len(self._decoded) == 1 else "have"
+        return [
+            f"        offset: to decode: the position of the first query; {names} {has} the queries only.",
+        ]
+
+    @property
+    def _decoded(self) -> list[str]:
+        """The inputs that a decoding step passes for its queries only."""
+        queries = incremental(self.program).queries
+        return [value.name for value in self.program.inputs if value.name in queries]
+
     def _what(self) -> str:
         names = ", ".join(value.name for value in self.program.attends)
         return f"The attention `{self.program.name}` on torch tensors ({names})."
@@ -110,14 +134,13 @@ class Front:
         learned = [value.name for value in self.program.learned if not value.op.state]
         what = f"It learns {', '.join(learned)}." if learned else "It has nothing to learn."
         forward = [f"{n}: Tensor" for n in self._names]
-        options = self._options[:3]
         return [
             f"class {name}(nn.Module):",
             *_docstring(f"The attention `{self.program.name}` as a module.", what),
             "",
             *self._constructor(),
             "",
-            *(f"    {line}" for line in signature("forward", ["self", *forward, *options], "Any")),
+            *(f"    {line}" for line in signature("forward", ["self", *forward, *self._options], "Any")),
             f'        """See `{function_name(self.program.name)}`.{self._kept_words()}"""',
             *self._forward_body(),
             "",
@@ -131,7 +154,7 @@ class Front:
 
     def _forward_body(self) -> list[str]:
         weights = [f"self.{attribute(value.name)}" for value in self.program.learned]
-        call = ", ".join([*self._names, *weights, "grid", "return_lse"])
+        call = ", ".join([*self._names, *weights, *self._passed])
         losses = "self.losses" if self.program.losses else "_"
         state = "state" if self.program.updates else "_"
         lines = [f"        outputs, {losses}, {state} = compute({call})"]
@@ -180,7 +203,12 @@ def _docstring(first: str, second: str) -> list[str]:
     """A docstring of two sentences, on one line if they fit."""
     if len(first) + len(second) <= DOCSTRING_WIDTH:
         return [f'    """{first} {second}"""']
-    return [f'    """{first}', "", *textwrap.wrap(second, DOCSTRING_WIDTH, initial_indent="    ", subsequent_indent="    "), '    """']
+    return [
+        f'    """{first}',
+        "",
+        *textwrap.wrap(second, DOCSTRING_WIDTH, initial_indent="    ", subsequent_indent="    "),
+        '    """',
+    ]
 
 
 def attribute_pair(value: Value, at: int) -> str:

@@ -74,18 +74,18 @@ def unused(name: str, taken: set[str]) -> str:
 
 
 _LOCALS = (
-    "self at grid return_lse return_losses flat found is_flat attend results compute check_sizes weights losses "
-    "state"
+    "self at grid offset return_lse return_losses flat found is_flat attend results compute check_sizes "
+    "weights losses state"
 )
 _GLOBALS = "torch nn math time functional Any Tensor Module ARGUMENTS LEARNED RESULTS SPEC PARAMETERS"
 _TAKEN = {*dir(builtins), *_LOCALS.split(), *_GLOBALS.split()}
 """What the generated file itself uses."""
 
 _MODULE = (
-    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches "
-    "eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu "
-    "load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters "
-    "register_backward_hook register_buffer register_forward_hook register_forward_pre_hook "
+    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double "
+    "dump_patches eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule "
+    "half ipu load_state_dict modules mtia named_buffers named_children named_modules named_parameters "
+    "parameters register_backward_hook register_buffer register_forward_hook register_forward_pre_hook "
     "register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook "
     "register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook "
     "register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to "

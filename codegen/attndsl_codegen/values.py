@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from attndsl.ir.incremental import incremental, why_not_incremental
 from attndsl.ir.index import Expr, Load
-from attndsl.ir.ops import Attend, Hooks, Inline, Kernel, Lowered, LoweredArgument, Places, Read
+from attndsl.ir.ops import OFFSET, Attend, Hooks, Inline, Kernel, Lowered, LoweredArgument, Places, Read
 from attndsl.ir.program import Program, Value
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.walk import postorder
@@ -107,6 +108,11 @@ class ValueLines:
             found[f"{value.name} class"] = unused(f"{stem.rstrip('_')}Attend", taken)
         return found
 
+    @cached_property
+    def _decoded(self) -> frozenset[str]:
+        """Values that a decoding step computes for its queries only."""
+        return frozenset() if why_not_incremental(self.program) else incremental(self.program).queries
+
     def _variable(self, name: str, suffix: str) -> str:
         return self._variables[name + suffix] if suffix else safe(name)
 
@@ -123,14 +129,12 @@ class ValueLines:
         return {node.field for node in postorder(expressions) if isinstance(node, Load) and node.coords}
 
     def _value(self, value: Value) -> list[str]:
-        match value.op.lowered():
-            case Inline(expr):
-                return [f"{safe(value.name)} = {ValuePrinter(set()).show(expr)}"]
-            case Lowered() as call:
-                function, arguments, results = call.function, call.arguments, call.results
-                shown = ", ".join(self._argument(value, argument) for argument in arguments)
-                targets = ", ".join("_" if r is None else self._variable(value.name, r) for r in results)
-                return [f"{targets} = {function}({shown})"]
+        lowered = value.op.lowered()
+        if isinstance(lowered, Inline):
+            return [f"{safe(value.name)} = {ValuePrinter(set()).show(lowered.expr)}"]
+        shown = ", ".join(self._argument(value, argument) for argument in lowered.arguments)
+        targets = ("_" if r is None else self._variable(value.name, r) for r in lowered.results)
+        return [f"{', '.join(targets)} = {lowered.function}({shown})"]
 
     def _argument(self, value: Value, argument: LoweredArgument) -> str:
         match argument:
@@ -152,8 +156,12 @@ class ValueLines:
                 )
                 self.places[value.name] = printer
                 return f"{printer.name}(at, {self._device(value)})"
+            case TokenSet() if value.name in self._decoded:
+                return f"({safe(value.op.tensors[0])}.shape[2],)"
             case TokenSet():
                 return f"{self.sets.of(argument)}.extents(at)"
+            case Expr() if argument is OFFSET:
+                return 'at.get("offset", 0)' if value.name in self._decoded else "0"
             case Expr():
                 return ValuePrinter(set()).show(argument)
             case tuple() as items:

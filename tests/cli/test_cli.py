@@ -183,7 +183,7 @@ def test_warnings_are_printed_and_change_nothing_else(tmp_path, capsys):
         assert captured.err.startswith(
             "warning[W301]: `joint` may count keys of `k` twice\n --> overlap.attn:4:10"
         )
-        assert "= help: let the conditions exclude each other" in captured.err
+        assert "= help: if that is not meant, let the conditions exclude" in captured.err
         assert "W301" not in captured.out
 
 

@@ -378,7 +378,9 @@ def test_gathered_reads_row_by_row():
         operators.gathered(f, places, (3, 5), "error")
 
 
-LABELS = torch.tensor([[0, 2, 2, 7, 1, 0, -1, 2, 0, 1, 1, 5, 0, 2, 2], [3, 3, 0, 0, 0, 4, 4, 4, 1, 1, 9, 2, 2, 2, 2]])
+LABELS = torch.tensor(
+    [[0, 2, 2, 7, 1, 0, -1, 2, 0, 1, 1, 5, 0, 2, 2], [3, 3, 0, 0, 0, 4, 4, 4, 1, 1, 9, 2, 2, 2, 2]]
+)
 
 
 @pytest.mark.parametrize("how", ["sum", "mean", "max", "count"])
@@ -403,7 +405,9 @@ def test_regrouped_is_a_loop(how):
 def test_pooled_is_pytorchs(bins):
     f = grid(2, 3)
     pictures = f.transpose(-1, -2).unflatten(-1, (3, 5)).flatten(0, 1)
-    expected = functional.adaptive_avg_pool2d(pictures, bins).unflatten(0, (2, 2)).flatten(3).transpose(-1, -2)
+    expected = (
+        functional.adaptive_avg_pool2d(pictures, bins).unflatten(0, (2, 2)).flatten(3).transpose(-1, -2)
+    )
     torch.testing.assert_close(operators.pooled(f, (3, 5), bins), expected)
 
 

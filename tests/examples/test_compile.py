@@ -10,7 +10,7 @@ from attndsl.api import compile, oracle
 from attndsl.ir import types
 from tests.examples.cases import CASES, Case
 from tests.examples.definitions import final_scores
-from tests.examples.formulas import FORMULAS
+from tests.examples.every_formula import FORMULAS
 
 BATCH, HEADS, KV_HEADS, WIDTH = 2, 4, 2, 8
 TOLERANCE = 1e-5

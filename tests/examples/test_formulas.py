@@ -14,7 +14,8 @@ import attndsl
 from attndsl.api import compile, oracle
 from attndsl.ir.program import Program
 from attndsl.verify import Case, make_inputs, make_learned
-from tests.examples.formulas import FORMULAS, Tensors
+from tests.examples.every_formula import FORMULAS
+from tests.examples.formulas import Tensors
 
 TOLERANCE = 1e-9
 WIDTH = 8

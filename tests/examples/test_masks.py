@@ -8,7 +8,7 @@ from attndsl.analysis.predicate import make_predicate
 from attndsl.examples import example_files
 from tests.examples.cases import CASES, FIXED, Case, defined_row
 from tests.examples.definitions import DEFINITIONS, At
-from tests.examples.formulas import FORMULAS
+from tests.examples.every_formula import FORMULAS
 
 
 def test_every_example_has_a_definition_and_cases() -> None:

@@ -197,4 +197,21 @@ pattern both(step) = dilated(step) and not (global(2) or dilated(step + 1, i = i
   lin = attend(elu(q) + 1, elu(k) + 1, v, normalize = linear, where = causal)
   return joint(attend(q, k, v, where = sliding(8)), attend(q, rk, rv), attend(q, mem, low)), lin }
 """,
+    """attention choices(keep = 2, b = 4) {
+  tokens x[n]
+  tokens c[n // b]
+  tokens p[8]
+  input  q, k, v : x
+  input  h : x scalar
+  kb = mean(k, c, by = i // b)
+  g = minmax(dot(q[i], kb[j]), over = (i, j))
+  m = mass(g, 0.9, over = j, always = j == i // b)
+  best = top(h[j], 4, over = j, where = causal)
+  w = weights(gather(q, p, i + x.n - 8), k, where = j <= i + x.n - 8)
+  r = rank(h); e = minmax(h, over = x)
+  z = attend(q, k, v) * (softmax(h, over = heads) if top(h, keep, over = heads) else 0)
+  return attend(q, k, v, where = m[i, min(j // b, x.n // b - 1)] and causal), sum(w, by = j), z * e,
+         attend(q, k, v, where = best or r[i] // 4 == r[j] // 4, bias = 0.1 * dot(q[i], k[j]))
+}
+""",
 )

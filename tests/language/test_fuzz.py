@@ -16,11 +16,15 @@ from tests.language.seeds import SEEDS
 ROUNDS, ROUND = 20, 1000
 TOKEN = re.compile(r"\s+|\w+|[<>=!*/]{2}|.", re.DOTALL)
 CHARACTERS = "abijhnsxqkv_0129.,:;=()[]{}<>!+-*/%#\"'&|^~@?\\ \n\t\r\0\x7f\u00a0\u202eλ≤−é🙂"
-NAMES = "i j s head heads extent x q k v n h w doc gate near causal window dilated_window min clamp first last"
+NAMES = (
+    "i j s head heads extent x q k v n h w doc gate near causal window dilated_window min clamp first last"
+)
 OPERATORS = " ".join(OPS)
 ARGUMENTS = "over by axis to on at of width where score times scale normalize outside decay classes"
 MODIFIERS = "scalar int bool flat shared none linear sigmoid zero clamp code label hat lse"
-KEYWORDS = "use pattern attention tokens input learn tune loss in require return and or not if else true false"
+KEYWORDS = (
+    "use pattern attention tokens input learn tune loss in require return and or not if else true false"
+)
 SIGNS = "( ) [ ] { } = == <= < ! , ; : . + - * / // % ** #"
 NUMBERS = "0 1 7 -1 2.5 1e3 0.0 9**9**9 4611686018427387904 99999999999999999999 1e999 __class__"
 PHRASES = (

@@ -132,6 +132,32 @@ def test_mass_of_nothing_and_of_negative_weights():
         pick("mass(f[j], 0.5, over = j)", zero - 1)
 
 
+CROSS = """
+attention cross {{
+  tokens x[n]
+  tokens y[m]
+  input q : x
+  input k, v : y
+  input f : y scalar
+  keep = top(f[j], 2, over = j{})
+  return attend(q, k, v, where = keep{})
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("on", "lookup", "name"), [(", on = (x, y)", "", "x by y"), ("", "[0, j]", "y by y")]
+)
+def test_which_tokens_are_meant(on, lookup, name):
+    """A side that no lookup tells is on the set of the other, unless `on` says more."""
+    program = load_text(CROSS.format(on, lookup))
+    assert program.value("keep").type.tokens.name == name
+    tensors = {"q": randn(1, 1, 3, 4), "k": randn(1, 1, 5, 4, seed=1), "v": randn(1, 1, 5, 4, seed=2)}
+    f = randn(1, 1, 5, seed=3)
+    best = torch.zeros(5, dtype=torch.bool).index_fill(0, f[0, 0].topk(2).indices, True)
+    close(oracle(program)(**tensors, f=f), dense(*tensors.values(), best.expand(3, 5)))
+
+
 def test_selections_send_no_gradient():
     """The bias gets one, what chooses does not."""
     program = load_text(PICK.format("top(f[j], 2, over = j)"))

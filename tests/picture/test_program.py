@@ -74,7 +74,14 @@ def test_lines_say_the_same(program):
 
 
 def test_amounts():
-    assert [amount(n) for n in (0, 999, 1500, 2.1e6, 3e9, 4e12)] == ["0", "999", "1.5 k", "2.1 M", "3 G", "4 T"]
+    assert [amount(n) for n in (0, 999, 1500, 2.1e6, 3e9, 4e12)] == [
+        "0",
+        "999",
+        "1.5 k",
+        "2.1 M",
+        "3 G",
+        "4 T",
+    ]
 
 
 def test_command(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from attndsl.ir.ops.attend import Attend
 from attndsl.ir.ops.base import (
+    OFFSET,
     Arguments,
     Builder,
     Hooks,
@@ -57,6 +58,7 @@ OPS = {op.keyword: op for op in _EVERY}
 """Operators that a spec calls by name."""
 
 __all__ = [
+    "OFFSET",
     "OPS",
     "Arguments",
     "Attend",

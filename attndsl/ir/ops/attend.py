@@ -1,6 +1,6 @@
 """`attend`: attention of queries over the visible keys.
 
-    s = scale * dot(q[i], k[j])  ->  score(s)  ->  + bias  ->  where  ->  normalize  ->  times  ->  sum of v[j]
+    s = scale * dot(q[i], k[j]) -> score(s) -> + bias -> where -> normalize -> times -> sum of v[j]
 
 Softmax by default; `linear` divides by the row sum (kept away from zero by 1e-6, its sign preserved),
 `sigmoid` takes each score for itself, `none` takes the scores as they are. A query without a visible key
@@ -138,7 +138,8 @@ class Attend(Op):
         own_heads = {} if heads in (None, HEADS) else {"heads": heads}
         width = q.type.width if q is not None else None
         return cls(
-            *(operand.name if operand is not None else None for operand in (q, k)),
+            None if q is None else q.name,
+            None if k is None else k.name,
             v.name,
             query_tokens=query_tokens,
             key_tokens=key_tokens,
@@ -312,7 +313,8 @@ def _check_sizes(heads: Expr | None, q: Operand | None, k: Operand | None, v: Op
     if q is not None and k is not None:
         match q.type.width, k.type.width:
             case Const() as wide, Const() as other if wide is not other:
-                what = f"queries and keys must be equally wide: `{q}` has {wide.value} channels, `{k}` {other.value}"
+                widths = f"`{q}` has {wide.value} channels, `{k}` {other.value}"
+                what = f"queries and keys must be equally wide: {widths}"
                 raise IllTyped(WrongOperand(what, "", "project them to one width"), "k")
     for role, operand in (("k", k), ("v", v)):
         if operand is None or operand.type.heads is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol
 
-from attndsl.ir.index import Const, Expr
+from attndsl.ir.index import Const, Expr, Var
 from attndsl.ir.problem import Problem
 from attndsl.ir.tokens import SINGLE, Relation, TokenSet
 from attndsl.ir.types import FeatureType
@@ -165,6 +165,9 @@ class Kernel:
     name: str
 
 
+OFFSET = Var("offset")
+"""Where the first token of a value stands, in a lowering: 0, or the offset of a decoding step."""
+
 LoweredArgument = (
     Read | Places | Hooks | Kernel | Expr | TokenSet | int | str | None | tuple["LoweredArgument", ...]
 )
@@ -265,7 +268,7 @@ class Op:
     keyword: ClassVar[str] = ""
     parameters: ClassVar[tuple[OpParameter, ...]] = ()
     along_tokens: ClassVar[bool] = True
-    """Whether a token's result depends on other tokens; if so, decoding one token at a time is not possible."""
+    """Whether a token's result depends on other tokens; if so, tokens cannot be decoded one at a time."""
     on_pairs: ClassVar[tuple[str, ...]] = ()
     """Its parameters that take features on pairs, which are never held in full."""
     discrete: ClassVar[bool] = False
@@ -310,7 +313,7 @@ class Op:
 
     @property
     def numbered(self) -> Mapping[str, Expr]:
-        """The int fields whose values number things of its own (classes), with how many of these there are."""
+        """The int fields whose values number things of its own (classes), with how many there are."""
         return {}
 
     @property

@@ -29,6 +29,8 @@ from attndsl.ir.ops.input import Learn
 from attndsl.ir.tokens import Axis, TokenSet
 from attndsl.ir.types import FeatureType
 
+ONE = Const(1)
+
 
 @dataclass(frozen=True)
 class Project(Op):
@@ -49,7 +51,7 @@ class Project(Op):
     classes: str | None
     source: FeatureType
     type: FeatureType
-    kinds: Expr = Const(1)
+    kinds: Expr = ONE
 
     @classmethod
     def build(cls, args: Arguments, add: Builder) -> Operand | tuple[Operand, ...]:
@@ -74,7 +76,7 @@ class Project(Op):
             weight = add(Learn(shape, "uniform", from_width), f"weight{suffix}")
             by = None if classes is None else classes.name
             type_ = replace(f.type.value, width=width)
-            kinds = args.get("classes", Const(1))
+            kinds = args.get("classes", ONE)
             results.append(add(cls(f.name, weight.name, by, f.type, type_, kinds), suffix))
         return results[0] if count == 1 else tuple(results)
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from attndsl.ir.index import Const, Expr
 from attndsl.ir.ops.base import (
+    OFFSET,
     Arguments,
     Builder,
     IllTyped,
@@ -80,7 +81,7 @@ class Rotary(Op):
 
     def lowered(self) -> Lowered:
         """Two products with cosines and sines."""
-        return Lowered("rotated", (Read(self.f), self.type.tokens, self.base))
+        return Lowered("rotated", (Read(self.f), self.type.tokens, self.base, OFFSET))
 
     def flops(self) -> Expr:
         """Three per element."""

@@ -172,12 +172,12 @@ class Misplaced(Problem):
 class BadModifier(Problem):
     """Tensors have heads and a width unless a modifier says otherwise.
 
-        input q, k, v : x             # (batch, heads, *tokens, width)
-        input y       : x flat        # no heads
-        input gate    : x scalar      # no width; `scalar flat` has neither
-        input label   : x int         # integers, no width, no heads; bool likewise
-        learn memory  : r             # (heads, *tokens, width), the width of the first input
-        learn table   : [13] scalar   # per head; `scalar shared` is one for all heads
+    input q, k, v : x             # (batch, heads, *tokens, width)
+    input y       : x flat        # no heads
+    input gate    : x scalar      # no width; `scalar flat` has neither
+    input label   : x int         # integers, no width, no heads; bool likewise
+    learn memory  : r             # (heads, *tokens, width), the width of the first input
+    learn table   : [13] scalar   # per head; `scalar shared` is one for all heads
     """
 
     code: ClassVar[str] = "E411"

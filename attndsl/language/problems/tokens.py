@@ -211,7 +211,7 @@ class Overlapping(Problem):
     severity: ClassVar[str] = "warning"
     title: ClassVar[str] = "`joint` may count {keys} twice"
     label: ClassVar[str] = "a key that two parts show counts twice"
-    help: ClassVar[str] = "let the conditions exclude each other, e.g. with `and not ...`, if that is not meant"
+    help: ClassVar[str] = "if that is not meant, let the conditions exclude each other, e.g. `and not ...`"
     keys: str
 
 

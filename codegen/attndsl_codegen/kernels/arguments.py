@@ -26,13 +26,17 @@ class Tokens(NamedTuple):
 
 
 class Argument(NamedTuple):
-    """An input: its token set, whether it has `query` heads, `kv` heads or none, a width, and its kind."""
+    """An input: its token set, whether it has `query` heads, `kv` heads or none, a width, and its kind.
+
+    `decodes`: it belongs to the queries, so a decoding step passes it for some positions only.
+    """
 
     name: str
     tokens: Tokens
     heads: str | None
     width: bool
     kind: str
+    decodes: bool = False
 
 
 class Learned(NamedTuple):
@@ -56,7 +60,7 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def read_arguments(
-    arguments: tuple[Argument, ...], tensors: dict[str, Any], grid: Grid
+    arguments: tuple[Argument, ...], tensors: dict[str, Any], grid: Grid, offset: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor], bool]:
     """Sizes and fields for the mechanism, flattened tensors, and whether the first one came flattened.
 
@@ -68,12 +72,15 @@ def read_arguments(
         check_type(argument, tensors[argument.name])
     check_agreement(arguments, tensors)
     sizes: dict[str, Any] = {}
-    for argument in arguments:
+    full = [argument for argument in arguments if offset is None or not argument.decodes]
+    for argument in full:
         learn_symbols(argument, tensors[argument.name], grid, sizes)
     flat: dict[str, Tensor] = {}
     for argument in arguments:
-        learn_sizes(argument, tensors[argument.name], sizes)
-        flat[argument.name] = flatten(argument, tensors[argument.name], sizes)
+        if argument not in full:
+            learn_queries(argument, tensors[argument.name], offset, sizes)
+        learn_sizes(argument, tensors[argument.name], sizes, argument in full)
+        flat[argument.name] = flatten(argument, tensors[argument.name])
     check_heads(arguments, flat, sizes)
     reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
     widest = next((flat[a.name].dtype for a in arguments if a.width), None)
@@ -177,11 +184,26 @@ def tokens_words(tokens: Tokens) -> str:
     return f"({', '.join(tokens.axes)})"
 
 
-def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> None:
+def learn_queries(argument: Argument, tensor: Tensor, offset: Any, sizes: dict[str, Any]) -> None:
+    """Reads how many queries a decoding step computes; they are positions from `offset` on."""
+    if not isinstance(offset, int) or isinstance(offset, bool):
+        raise TypeError(f"offset: expected an integer, got {type(offset).__name__}")
+    (count,), (total,) = token_shape(argument, tensor), argument.tokens.extents(sizes)
+    if offset < 0 or count < 1 or offset + count > total:
+        raise ValueError(
+            f"{argument.name}: {count} queries at offset {offset}, "
+            f"but there are keys for positions 0 to {total - 1}"
+        )
+    if sizes.setdefault("queries", count) != count:
+        raise ValueError(f"{argument.name}: {count} queries, expected {sizes['queries']}")
+    sizes["offset"] = offset
+
+
+def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any], full: bool = True) -> None:
     """Checks the extents and reads batch, heads and width."""
     extents = argument.tokens.extents(sizes)
     shape = token_shape(argument, tensor)
-    if shape != extents and shape != (math.prod(extents),):
+    if full and shape != extents and shape != (math.prod(extents),):
         raise ValueError(f"{argument.name}: tokens {shape}, but {argument.tokens.name} has {extents}")
     if min(extents) < 1:
         raise ValueError(
@@ -193,14 +215,14 @@ def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> No
         sizes[f"{argument.name}.width"] = tensor.shape[-1]
 
 
-def flatten(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
+def flatten(argument: Argument, tensor: Tensor) -> Tensor:
     """(batch, heads or 1, tokens, width or 1)."""
     if argument.heads is None:
         tensor = tensor.unsqueeze(1)
     if not argument.width:
         tensor = tensor.unsqueeze(-1)
     tensor = tensor.long() if argument.kind == "int" else tensor
-    return tensor.reshape(*tensor.shape[:2], argument.tokens.count(sizes), tensor.shape[-1])
+    return tensor.flatten(2, -2)
 
 
 def check_heads(arguments: tuple[Argument, ...], flat: dict[str, Tensor], sizes: dict[str, Any]) -> None:
@@ -259,6 +281,6 @@ def with_axes(value: Tensor, result: Result, sizes: dict[str, Any], is_flat: boo
     """(batch, heads, tokens, ...) with the token axes apart and absent axes left out."""
     if result.single:
         value = value.squeeze(2)
-    elif not is_flat:
+    elif not is_flat and len(result.tokens.axes) > 1:
         value = value.unflatten(2, result.tokens.extents(sizes))
     return value if result.heads else value.squeeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.definition import weighted_rows
+from attndsl_codegen.kernels.definition import query_extents, weighted_rows
 from attndsl_codegen.kernels.mechanism import Mechanism
 
 Attend = Callable[..., tuple[Tensor, Any]]
@@ -58,8 +59,8 @@ def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
         kernel: Any, mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Any
     ) -> tuple[Tensor, Any]:
         at, q, k, v = aligned(mechanism, at, q, k, v)
-        k, v = (t.product() if isinstance(t, tuple) else t for t in (k, v))
-        count = q.shape[2] if q is not None else mechanism.query.count(at)
+        k, v = (t if t is None or isinstance(t, Tensor) else t.product() for t in (k, v))
+        count = math.prod(query_extents(mechanism, at))
         out = v.new_zeros(v.shape[0], at["heads"], count, v.shape[-1])
         lse = torch.full(out.shape[:3], -torch.inf, dtype=at["real dtype"])
         for part in (torch.arange(count) if rows is None else rows).split(chunk):

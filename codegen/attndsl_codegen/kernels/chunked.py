@@ -1,7 +1,8 @@
-"""Any attend in chunks of queries: memory linear in the tokens; the backward pass computes each chunk anew."""
+"""Any attend in chunks of queries: memory linear in the tokens; the backward pass computes them anew."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attndsl_codegen.kernels.definition import weighted_rows
+from attndsl_codegen.kernels.definition import query_extents, weighted_rows
 from attndsl_codegen.kernels.mechanism import Mechanism
 
 CHUNK_SCORES = 1 << 21
@@ -30,13 +31,13 @@ class ChunkedAttention(torch.autograd.Function):
         ctx: Any, mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Tensor, *fields: Tensor
     ) -> tuple[Tensor, Any]:
         """Output and log-sum-exp."""
-        count = mechanism.query.count(at)
+        count = math.prod(query_extents(mechanism, at))
         out = v.new_empty(v.shape[0], at["heads"], count, v.shape[-1])
         lse = v.new_empty(out.shape[:3], dtype=at["real dtype"]) if mechanism.normalize == "softmax" else None
         for rows in query_chunks(count, out.shape[0] * out.shape[1] * v.shape[2], v.device):
             found = weighted_rows(mechanism, at, rows, None if q is None else q[:, :, rows], k, v)
             out[:, :, rows] = found[0].to(out.dtype)
-            if lse is not None:
+            if lse is not None and found[1] is not None:
                 lse[:, :, rows] = found[1]
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k, v, *fields)
@@ -49,10 +50,11 @@ class ChunkedAttention(torch.autograd.Function):
         """Gradients of q, k, v and the real fields."""
         dtype, names = ctx.at["real dtype"], ctx.mechanism.real_fields
         tensors = ctx.saved_tensors
-        leaves = [None if t is None else t.detach().to(dtype).requires_grad_() for t in tensors]
-        grads = [None if t is None else torch.zeros_like(t) for t in leaves]
+        leaves: list[Any] = [None if t is None else t.detach().to(dtype).requires_grad_() for t in tensors]
+        grads: list[Any] = [None if t is None else torch.zeros_like(t) for t in leaves]
         q, k, v, *fields = leaves
-        count, per_query = ctx.mechanism.query.count(ctx.at), ctx.at["heads"] * v.shape[0] * v.shape[2]
+        count = math.prod(query_extents(ctx.mechanism, ctx.at))
+        per_query = ctx.at["heads"] * v.shape[0] * v.shape[2]
         for rows in query_chunks(count, per_query, v.device):
             with torch.enable_grad():
                 at = {**ctx.at, **{name: type(ctx.at[name])(field) for name, field in zip(names, fields)}}
@@ -70,7 +72,7 @@ class ChunkedAttention(torch.autograd.Function):
             parts = torch.autograd.grad(outputs, [leaves[at] for at in needed], upstream, allow_unused=True)
             for at_leaf, part in zip(needed, parts):
                 if part is not None:
-                    grads[at_leaf] += part  # type: ignore[operator]
+                    grads[at_leaf] += part
         cast = (None if g is None else g.to(t.dtype) for g, t in zip(grads, tensors))
         return None, None, *cast
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attndsl_codegen.kernels.definition import away_from_zero
+from attndsl_codegen.kernels.definition import away_from_zero, weighted_rows
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_query_head
 
@@ -24,6 +24,9 @@ def contracted(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, None]:
     """The attend in the cheaper order of its products."""
+    if mechanism.causal and "offset" in at:  # a decoding step: few queries, every key
+        out, _ = weighted_rows(mechanism, at, torch.arange(q.shape[2], device=q.device), q, k, v)
+        return out.to(v.dtype), None
     kind, dtype = v.dtype, at["real dtype"]
     q, k, v = ((t if t.dtype == dtype else t.to(dtype)) for t in (q, k, v))
     q = q * mechanism.scale(at)
@@ -51,7 +54,7 @@ def products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class CausalProducts(torch.autograd.Function):
-    """y[i] = sum over j <= i of (q[i] . k[j]) v[j]; nothing but its arguments is kept for the backward pass."""
+    """y[i] = sum over j <= i of (q[i] . k[j]) v[j]; only its arguments are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

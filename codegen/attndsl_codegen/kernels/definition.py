@@ -34,6 +34,7 @@ def weighted_rows(
         coordinates(mechanism.query.extents(at), v.device),
         coordinates(mechanism.key.extents(at), v.device),
     )
+    rows = rows + at.get("offset", 0)
     i, j = [coord[rows].view(1, -1, 1) for coord in i], [coord.view(1, 1, -1) for coord in j]
     at = {**at, "head": torch.arange(heads, device=v.device).view(-1, 1, 1, 1)}
     v = per_query_head(v.to(dtype), heads)
@@ -71,6 +72,11 @@ def away_from_zero(total: Tensor) -> Tensor:
     """A divisor of at least `SMALLEST_SUM`; its sign is kept."""
     least = torch.where(total < 0, -SMALLEST_SUM, SMALLEST_SUM)
     return torch.where(total.abs() < SMALLEST_SUM, least, total)
+
+
+def query_extents(mechanism: type[Mechanism], at: dict[str, Any]) -> tuple[int, ...]:
+    """The extents of the queries: of all tokens, or of those that a decoding step computes."""
+    return (at["queries"],) if "queries" in at else mechanism.query.extents(at)
 
 
 def coordinates(extents: tuple[int, ...], device: torch.device | None = None) -> list[Tensor]:

@@ -58,7 +58,7 @@ class VectorField(Field):
 
 
 def dot(a: Vectors, b: Vectors) -> Tensor:
-    """The products of vectors, one per pair; queries and keys that vary on their own make a matrix product."""
+    """The products of vectors, one per pair; a matrix product where rows and columns vary apart."""
     x, y = (v.values.to(torch.promote_types(v.values.dtype, torch.float32)) for v in (a, b))
     if x.shape[-2] == 1 and y.shape[-3] == 1:
         found = x.squeeze(-2) @ y.squeeze(-3).transpose(-1, -2)

@@ -25,10 +25,16 @@ def can_fuse(mechanism: type[Mechanism], q: Tensor, v: Tensor) -> bool:
     return here and mechanism.score is None and not mechanism.real_fields
 
 
+def in_rows(tensor: Tensor) -> Tensor:
+    """The fused operators take the channels of a token to be neighbours in memory, without a check."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
 def fused_forward(
     scale: float, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Output and natural log-sum-exp (batch * heads, tiles, queries)."""
+    q, k, v = (in_rows(t) for t in (q, k, v))
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
     if mask is not None:
         lse = lse.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)
@@ -45,4 +51,5 @@ def fused_backward(
     """Gradients of q, k and v, where nothing flows into the log-sum-exp."""
     out, lse = saved
     lse = lse.nan_to_num(neginf=NEVER, posinf=NEVER)
-    return FUSED_BACKWARD(grad_out, *tensors, out, lse, 0.0, False, attn_mask=mask, scale=scale)
+    q, k, v, out, grad_out = (in_rows(t) for t in (*tensors, out, grad_out))
+    return FUSED_BACKWARD(grad_out, q, k, v, out, lse, 0.0, False, attn_mask=mask, scale=scale)

@@ -37,7 +37,8 @@ class Mechanism(Protocol):
     """The score in place of `s`, or None: score(s, *coordinates, at)."""
     bias: ClassVar[Any]
     """What is added to the score, or None: bias(*coordinates, at)."""
-
+    causal: ClassVar[bool]
+    """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
     times: ClassVar[Any]
     """A factor of the normalised weight, or None: times(*coordinates, at)."""
 

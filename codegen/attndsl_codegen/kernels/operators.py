@@ -13,7 +13,7 @@ from attndsl_codegen.kernels.definition import coordinates
 
 
 def reduced(f: Tensor, how: str, extents: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:
-    """A reduction over dimensions of (batch, heads, *extents, width); reduced dimensions stay, with size 1."""
+    """A reduction over dimensions of (batch, heads, *extents, width), which stay, with size 1."""
     grid = f.unflatten(2, extents)
     if how == "var":
         found = grid.var(dims, correction=0, keepdim=True)
@@ -31,7 +31,7 @@ def reduced(f: Tensor, how: str, extents: tuple[int, ...], dims: tuple[int, ...]
 def token_numbers(
     places: tuple[Any, ...], extents: tuple[int, ...], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Numbers of the tokens at places, clamped to the set, and which places lie inside; (batch, heads, tokens)."""
+    """Numbers of the tokens at places, clamped, and which places lie inside; (batch, heads, tokens)."""
     number, inside = (
         torch.zeros((), dtype=torch.long, device=device),
         torch.ones((), dtype=torch.bool, device=device),
@@ -157,12 +157,15 @@ def joint_softmax(*parts: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     total = weight.sum(0)
     empty = total == 0
     share = weight / torch.where(empty, 1.0, total)
-    out = sum(part.to(out.dtype).unsqueeze(-1) * out for part, out in zip(share, outs))
+    out: Any = sum(part.to(out.dtype).unsqueeze(-1) * out for part, out in zip(share, outs))
     return out, torch.where(empty, -torch.inf, torch.log(torch.where(empty, 1.0, total)) + top)
 
 
-def rotated(f: Tensor, extents: tuple[int, ...], base: float) -> Tensor:
-    """Rotary positions: channels c and c + width/2 of each axis' share turn by position * base ** (-2c/width)."""
+def rotated(f: Tensor, extents: tuple[int, ...], base: float, offset: int = 0) -> Tensor:
+    """Rotary positions: in each axis' share channels c and c + width/2 turn by position / base ** (2c/width).
+
+    The first token is at position `offset`.
+    """
     if f.shape[-1] % (2 * len(extents)):
         raise ValueError(
             f"rotary: a width of {f.shape[-1]} does not divide into halves for {len(extents)} axes"
@@ -171,7 +174,7 @@ def rotated(f: Tensor, extents: tuple[int, ...], base: float) -> Tensor:
     for part, position in zip(f.chunk(len(extents), -1), coordinates(extents, f.device)):
         a, b = part.chunk(2, -1)
         rate = base ** (-torch.arange(a.shape[-1], dtype=torch.float64, device=f.device) / a.shape[-1])
-        angle = position.double().unsqueeze(-1) * rate
+        angle = (position + offset).double().unsqueeze(-1) * rate
         cos, sin = angle.cos().to(f.dtype), angle.sin().to(f.dtype)
         turned += [a * cos - b * sin, a * sin + b * cos]
     return torch.cat(turned, -1)
@@ -224,7 +227,7 @@ def nearest_code(f: Tensor, code: Tensor) -> Tensor:
     with torch.no_grad():
         kind = torch.promote_types(f.dtype, torch.float32)
         code = code.to(kind)
-        size = max(1, DISTANCES // (f.shape[0] * f.shape[1] * code.shape[2]))
+        size = max(1, DISTANCES // max(1, f.shape[0] * f.shape[1] * code.shape[2]))
         # |f|^2 is the same for every codeword, so it does not decide.
         square, doubled = (code**2).sum(-1).unsqueeze(2), 2 * code.transpose(-1, -2)
         nearest = [(square - part.to(kind) @ doubled).argmin(-1, keepdim=True) for part in f.split(size, 2)]

@@ -95,7 +95,7 @@ def make_plan(
     Args:
         at: sizes, and the fields that the mask depends on.
     """
-    query = Bricks(extents[0], mechanism.query_tile, mechanism.query_steps)
+    query = Bricks(extents[0], mechanism.query_tile, mechanism.query_steps, at.get("offset", 0))
     key = Bricks(extents[1], mechanism.key_tile, mechanism.key_steps)
     layers = torch.cartesian_prod(
         torch.arange(batch if mechanism.varies_by_batch else 1),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
@@ -41,7 +42,7 @@ def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, head
     The layers of a model share a plan as long as they are given the same tensor, unchanged. Plans keep their
     fields alive, so that no other tensor can take their place in memory.
     """
-    extents = mechanism.query.extents(at), mechanism.key.extents(at)
+    extents = query_extents(mechanism, at), mechanism.key.extents(at)
     numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
     fields = tuple(at[name].data for name in mechanism.mask_fields)
     contents = tuple((f.data_ptr(), f._version, f.shape, f.stride(), f.dtype, f.device) for f in fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 WIDTH = 104
 """Longer lines are broken."""
@@ -113,7 +114,7 @@ def _split(text: str, separator: str) -> list[str]:
     depths = _depths(text)
     cuts = [at for at, char in enumerate(text) if char == separator and depths[at] == 0]
     edges = [-1, *cuts, len(text)]
-    items = [text[a + 1 : b].strip() for a, b in zip(edges, edges[1:])]
+    items = [text[a + 1 : b].strip() for a, b in pairwise(edges)]
     return [item for item in items if item]
 
 
@@ -124,5 +125,5 @@ def _terms(text: str) -> list[str]:
         cuts = [at for at in range(1, len(text) - 2) if text[at : at + 3] in operators and depths[at] == 0]
         if cuts:
             edges = [0, *cuts, len(text)]
-            return [text[a:b].strip() for a, b in zip(edges, edges[1:])]
+            return [text[a:b].strip() for a, b in pairwise(edges)]
     return [text]
