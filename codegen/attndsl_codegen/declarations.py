@@ -59,11 +59,19 @@ class Declarations:
     def _argument(self, value: Value) -> str:
         type_ = value.type
         heads = {HEADS: '"query"', KV_HEADS: '"kv"', None: "None"}[type_.heads]
-        decodes = ", decodes=True" if value.name in self._decoded else ""
+        more = ", decodes=True" if value.name in self._decoded else ""
+        match self._numbered.get(value.name):
+            case Const(count):
+                more += f", values={count}"
         return (
             f'Argument("{value.name}", {self.sets.of(type_.tokens)}, heads={heads}, '
-            f'width={type_.width is not None}, kind="{type_.kind}"{decodes})'
+            f'width={type_.width is not None}, kind="{type_.kind}"{more})'
         )
+
+    @cached_property
+    def _numbered(self) -> dict[str, Expr]:
+        """The int inputs that number classes, and how many of these there are."""
+        return {name: count for value in self.program.computed for name, count in value.op.numbered.items()}
 
     @cached_property
     def _decoded(self) -> frozenset[str]:

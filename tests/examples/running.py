@@ -54,7 +54,7 @@ def close(a: Tensor, b: Tensor, atol: float = 1e-11) -> None:
     torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
-def dense(q: Tensor, k: Tensor, v: Tensor, causal: bool = False, scale: float | None = None) -> Tensor:
+def dense(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, scale: float | None = None) -> Tensor:
     """Plain attention on lists of tokens."""
     s = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if causal:

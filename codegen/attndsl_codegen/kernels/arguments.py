@@ -29,6 +29,7 @@ class Argument(NamedTuple):
     """An input: its token set, whether it has `query` heads, `kv` heads or none, a width, and its kind.
 
     `decodes`: it belongs to the queries, so a decoding step passes it for some positions only.
+    `values`: examples of an int input are less than this: classes number the weights that there are.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Argument(NamedTuple):
     width: bool
     kind: str
     decodes: bool = False
+    values: int = 4
 
 
 class Learned(NamedTuple):

@@ -33,7 +33,7 @@ def example_inputs(
         if argument.kind == "real":
             inputs[argument.name] = torch.randn(shape, generator=generator)
         else:
-            high = 2 if argument.kind == "bool" else 4
+            high = 2 if argument.kind == "bool" else argument.values
             values = torch.randint(0, high, shape, generator=generator)
             inputs[argument.name] = values.bool() if argument.kind == "bool" else values
     for tensor in learned:
