@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.operators import rows_of
+from attndsl_codegen.kernels.operators import per_token
 
 
 def tabulated(places: tuple[Any, ...], extents: tuple[int, ...]) -> Tensor:
     """An expression of every token's coordinates, (batch or 1, heads or 1, tokens, 1)."""
-    value = rows_of(torch.as_tensor(places[0]))
+    value = per_token(torch.as_tensor(places[0]))
     return value.expand(*value.shape[:2], math.prod(extents)).unsqueeze(-1)
 
 
