@@ -45,9 +45,9 @@ attention random_blocks {      # 64 x 64 blocks, about one in nine of them visib
 
 
 ABOUT = (
-    "`python benchmarks/cpu.py`; 8 heads (video 2), width 64, float32, batch 1. A ratio is the median over rounds",
-    "in which the calls take turns. FlexAttention is compiled beforehand; its block mask comes from our schedule,",
-    "and reordering tokens for the hand-tiled form is not timed.",
+    "`python benchmarks/cpu.py`; 8 heads (video 2), width 64, float32, batch 1. A ratio is the median over",
+    "rounds in which the calls take turns. FlexAttention is compiled beforehand; its block mask comes from",
+    "our schedule, and reordering tokens for the hand-tiled form is not timed.",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
@@ -50,8 +50,8 @@ class Ratio:
         return {"median": self.median, "quartiles": list(_quartiles(self.values))}
 
 
-def _quartiles(values: tuple[float, ...]) -> tuple[float, float]:
-    if len(values) < 2:
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) == 1:
         return values[0], values[0]
     low, _, high = quantiles(values, n=4, method="inclusive")
     return low, high

@@ -136,10 +136,8 @@ def _describe_attend(
     found = analyse(whole, sizes, *layouts, fields)
     proved = found
     if whole is not op:  # proofs are about tokens, not about phases and rounds
-        plain = (
-            Brick(extents, balanced(extents, QUERY_SLOTS))
-            for extents in (op.query_tokens.extents(sizes), op.key_tokens.extents(sizes))
-        )
+        query, key = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
+        plain = Brick(query, balanced(query, QUERY_SLOTS)), Brick(key, balanced(key, QUERY_SLOTS))
         proved = analyse(op, sizes, *plain, fields)
     layout = layouts[0].name
     if choice.query_steps:

@@ -19,5 +19,8 @@ def generate(program: Program) -> str:
         AttnError: the program chooses pairs, or no sizes satisfy its's requirements.
     """
     plan = plan_program(program)
-    tiles = {name: Tiles(choice.query, choice.key, choice.query_steps, choice.key_steps) for name, choice in plan.tiles.items()}
+    tiles = {
+        name: Tiles(choice.query, choice.key, choice.query_steps, choice.key_steps)
+        for name, choice in plan.tiles.items()
+    }
     return sealed(Emitter(program, tiles, plan.example, plan.sampled, __version__).source())

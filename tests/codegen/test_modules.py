@@ -293,7 +293,7 @@ def test_fields_of_lower_precision_than_the_arithmetic():
 
 
 def test_plans_are_kept():
-    """A plan is made once per size; plans that depend on fields are made at every call."""
+    """A plan is made once per size, and for fields once per tensor as long as it is left alone."""
     program = load_text(SPECS["window"])
     built = quick(program, {"out": Tiles((2, 2), (2, 2))})
     plans = built.names["PLANS"]
@@ -305,9 +305,16 @@ def test_plans_are_kept():
         built.Module()(**inputs_of(program, h=h))
     assert len(plans) == built.names["MAX_PLANS"]
     labels = quick(load_text(SPECS["labels"]), {"out": Tiles((2, 2), (2, 2))})
+    plans = labels.names["PLANS"]
     plans.clear()
-    labels.Module()(**inputs_of(load_text(SPECS["labels"])))
-    assert not plans
+    inputs = inputs_of(load_text(SPECS["labels"]))
+    for _ in range(2):
+        labels.Module()(**inputs)
+    assert len(plans) == 1
+    for change in (lambda t: t.clone(), lambda t: t.add_(1)):
+        inputs["lab"] = change(inputs["lab"])
+        labels.Module()(**inputs)
+    assert len(plans) == 3
 
 
 def test_a_new_label_makes_a_new_plan():

@@ -31,10 +31,10 @@ def in_rows(tensor: Tensor) -> Tensor:
 
 
 def fused_forward(
-    scale: float, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+    scale: float, tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Output and natural log-sum-exp (batch * heads, tiles, queries)."""
-    q, k, v = (in_rows(t) for t in (q, k, v))
+    q, k, v = (in_rows(t) for t in tensors)
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
     if mask is not None:
         lse = lse.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)

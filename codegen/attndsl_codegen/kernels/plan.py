@@ -228,12 +228,12 @@ def placed(group: Group, query: Bricks, key: Bricks) -> Group:
         runs=runs,
         query_runs=query_runs,
         whole=whole,
-        query_window=window(query_runs, query.run()) if whole else None,
-        window=window(runs, key.run()) if key_whole else None,
+        query_window=consecutive(query_runs, query.run()) if whole else None,
+        window=consecutive(runs, key.run()) if key_whole else None,
     )
 
 
-def window(runs: Tensor, length: int) -> tuple[int, int] | None:
+def consecutive(runs: Tensor, length: int) -> tuple[int, int] | None:
     """First token and distance of rows of runs that are consecutive tokens; None if they are not."""
     if not bool((runs.diff(dim=1) == 1).all()):
         return None

@@ -125,7 +125,7 @@ def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype) -> Iterator[Step
     for group in plan.groups:
         rows = (1 if group.batch is not None else layers[0]) * (1 if group.head is not None else layers[1])
         tokens = plan.query.slots if group.window is not None else plan.key.slots * group.keys.shape[1]
-        size = max(1, WORKSPACE // (rows * tokens * max(q.shape[-1], v.shape[-1]) * 4))
+        size = max(1, WORKSPACE // max(1, rows * tokens * max(q.shape[-1], v.shape[-1]) * 4))
         shares = group.classes is not None and len(group.classes) == 1
         first: Step | None = None
         for start in range(0, len(group.queries), size):

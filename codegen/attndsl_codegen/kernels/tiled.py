@@ -80,10 +80,10 @@ class TiledAttention(torch.autograd.Function):
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in ((q, "query"), (k, "key"), (v, "key"))]
         results = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse)]
         for step in steps(plan, q, v, at["real dtype"]):
-            tensors = [tiles_of(operand, step).to(at["real dtype"]) for operand in operands]
+            tensors = parts_of(operands, step, at["real dtype"])
             if fused:
                 mask = additive_mask(mechanism, at, step)
-                found = fused_forward(mechanism.scale(at), *tensors, mask)
+                found = fused_forward(mechanism.scale(at), tensors, mask)
             else:
                 found = plain_forward(mechanism, at, step, tensors)
             write(results[0], step, found[0])
@@ -110,8 +110,8 @@ class TiledAttention(torch.autograd.Function):
         saved = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse.unsqueeze(-1), grad_out)]
         totals = [Operand(t, plan, side, q.shape[1]) for t, side in zip(grads, sides)]
         for step in steps(plan, q, v, dtype):
-            parts = tuple(tiles_of(operand, step).to(dtype) for operand in operands)
-            o, row_lse, g = (tiles_of(operand, step).to(dtype) for operand in saved)
+            parts = parts_of(operands, step, dtype)
+            o, row_lse, g = parts_of(saved, step, dtype)
             row_lse = row_lse.squeeze(-1)
             if step.exists is not None:  # slots without a token send no gradient
                 row_lse = torch.where(step.exists, row_lse, torch.inf)
@@ -132,6 +132,12 @@ class TiledAttention(torch.autograd.Function):
             add_rows(totals[1], step, found[1])
             add_rows(totals[2], step, found[2])
         return None, None, None, *(grad.to(tensor.dtype) for grad, tensor in zip(grads, tensors))
+
+
+def parts_of(operands: list[Operand], step: Step, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """The tokens of a step of three tensors, in the accumulation type."""
+    a, b, c = (tiles_of(operand, step).to(dtype) for operand in operands)
+    return a, b, c
 
 
 FUSES = True
@@ -159,12 +165,11 @@ def folded(value: Tensor, step: Step) -> Tensor:
 
 
 def plain_forward(
-    mechanism: type[Mechanism], at: dict[str, Any], step: Step, tensors: list[Tensor]
+    mechanism: type[Mechanism], at: dict[str, Any], step: Step, tensors: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of a step, scores and all in torch."""
-    parts = (t.unflatten(0, step.layers) for t in tensors)
-    here = at_step(at, step)
-    found = softmax_forward(mechanism, here, *parts, step.i, step.j, step.visible)
+    q, k, v = (t.unflatten(0, step.layers) for t in tensors)
+    found = softmax_forward(mechanism, at_step(at, step), q, k, v, step.i, step.j, step.visible)
     return found[0].flatten(0, 1), found[1].flatten(0, 1)
 
 

@@ -91,11 +91,11 @@ class Bricks:
         return number
 
     def run(self) -> int:
-        """How many consecutive tokens tiles consist of: a divisor of their last side and of the last extent."""
+        """How many consecutive tokens tiles consist of: a divisor of last side and last extent."""
         return math.gcd(self.tile[-1], self.extents[-1]) if self.steps[-1] == 1 else 1
 
     def runs(self, tiles: Tensor, run: int) -> Tensor:
-        """The numbers of the runs of `run` tokens of each tile, (*tiles, slots / run); all inside the set."""
+        """The numbers of the runs of `run` tokens of each tile, (*tiles, slots / run), all inside."""
         if run == 1:
             return self.tokens(self.coordinates(tiles)[0])
         coarse = Bricks(
