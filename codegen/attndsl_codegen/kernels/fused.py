@@ -1,6 +1,7 @@
 """PyTorch's fused CPU attention, for steps without a score function: the same result, faster.
 
-Tensors are (batch * heads, tiles, tokens, width); masks are additive and broadcast.
+Tensors are (batch * heads, tiles, tokens, width); masks are additive and broadcast. The operators lay their
+results out token by token, then tile by tile: with one tile each, results can be used without a copy.
 """
 
 from __future__ import annotations
@@ -30,14 +31,29 @@ def in_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
+def tiles_apart(mask: Tensor | None, *tensors: Tensor) -> bool:
+    """Whether tiles can be batch elements of their own: no copies are needed, and all share the mask."""
+    shared = mask is None or mask.shape[:2] == (1, 1)
+    return shared and all(tensor.is_contiguous() for tensor in tensors)
+
+
+def apart(tensor: Tensor) -> Tensor:
+    """(batch * heads, tiles, ...) as (batch * heads * tiles, 1, ...)."""
+    return tensor.flatten(0, 1).unsqueeze(1)
+
+
 def fused_forward(
     scale: float, tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Output and natural log-sum-exp (batch * heads, tiles, queries)."""
-    q, k, v = (in_rows(t) for t in tensors)
+    shape = tensors[0].shape[:2]
+    separate = tiles_apart(mask, *tensors)
+    q, k, v = (apart(t) if separate else in_rows(t) for t in tensors)
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
     if mask is not None:
         lse = lse.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)
+    if separate:
+        out, lse = (t.squeeze(1).unflatten(0, shape) for t in (out, lse))
     return out, lse
 
 
@@ -51,5 +67,11 @@ def fused_backward(
     """Gradients of q, k and v, where nothing flows into the log-sum-exp."""
     out, lse = saved
     lse = lse.nan_to_num(neginf=NEVER, posinf=NEVER)
-    q, k, v, out, grad_out = (in_rows(t) for t in (*tensors, out, grad_out))
-    return FUSED_BACKWARD(grad_out, q, k, v, out, lse, 0.0, False, attn_mask=mask, scale=scale)
+    shape = lse.shape[:2]
+    separate = tiles_apart(mask, *tensors, out, lse, grad_out)
+    q, k, v, out, grad_out = (apart(t) if separate else in_rows(t) for t in (*tensors, out, grad_out))
+    lse = apart(lse) if separate else lse
+    grads = FUSED_BACKWARD(grad_out, q, k, v, out, lse, 0.0, False, attn_mask=mask, scale=scale)
+    if separate:
+        grads = tuple(grad.squeeze(1).unflatten(0, shape) for grad in grads)
+    return grads

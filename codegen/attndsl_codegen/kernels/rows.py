@@ -19,11 +19,13 @@ class Rows(NamedTuple):
         table: (rows, run * width), memory shared with the tensor.
         base: (batch, heads), the first row of each batch element and query head.
         step: rows between neighbouring runs of tokens.
+        layout: what row numbers depend on; tensors of one layout share them.
     """
 
     table: Tensor
     base: Tensor
     step: int
+    layout: tuple[int, ...]
 
     def numbers(self, layer: tuple[slice, slice], runs: Tensor) -> Tensor:
         """The rows of runs (tiles, runs), for every batch element and head of a layer."""
@@ -44,7 +46,8 @@ def rows_of(x: Tensor, run: int, heads: int) -> Rows | None:
     batch, head = torch.arange(x.shape[0], device=x.device), torch.arange(heads, device=x.device)
     served = head // (heads // x.shape[1])
     base = batch.unsqueeze(-1) * (outer[0] // unit) + served * (outer[1] // unit)
-    return Rows(x.as_strided((count, unit), (unit, 1), x.storage_offset()), base, step)
+    layout = (run, step, outer[0] // unit, outer[1] // unit, x.shape[1])
+    return Rows(x.as_strided((count, unit), (unit, 1), x.storage_offset()), base, step, layout)
 
 
 def windows(x: Tensor, start: int, step: int, shape: tuple[int, int]) -> Tensor | None:

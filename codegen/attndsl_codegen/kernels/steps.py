@@ -22,6 +22,7 @@ class Step:
         self, plan: Plan, group: Group, layers: tuple[int, int], device: torch.device, dtype: torch.dtype
     ) -> None:
         self.plan, self.group, self.device, self.dtype = plan, group, device, dtype
+        self.numbers: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
         self.layer = group.layer
         self.layers = (
             layers[0] if group.batch is None else 1,
@@ -97,7 +98,13 @@ class Operand:
         self.space: Tensor | None = None
 
     def numbers(self, step: Step) -> Tensor:
-        """The rows of a step."""
+        """The rows of a step, computed once for all tensors of one layout."""
+        key = self.query, self.rows.layout
+        if key not in step.numbers:
+            step.numbers[key] = self._numbers(step)
+        return step.numbers[key]
+
+    def _numbers(self, step: Step) -> Tensor:
         runs = step.group.query_runs if self.query else step.group.runs
         assert runs is not None
         if self.run < self.bricks.run():
