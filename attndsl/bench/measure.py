@@ -24,7 +24,7 @@ DENSE = "dense SDPA"
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: sizes (symbols and heads), batch, width, type, rounds.
+    """What is measured: sizes (symbols and heads), batch, width, type, rounds, threads of PyTorch.
 
     `density` is the share of true values in bool inputs; if None, they come in stretches.
     """
@@ -32,10 +32,11 @@ class Setting:
     sizes: Sizes
     batch: int = 1
     dim: int = 64
-    dtype: torch.dtype = torch.float32
+    dtype: str = "float32"
     rounds: int = 5
     flex: bool = True
     density: float | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Bench:
             "sizes": setting.sizes,
             "batch": setting.batch,
             "dim": setting.dim,
-            "dtype": str(setting.dtype).removeprefix("torch."),
+            "dtype": setting.dtype,
             "threads": torch.get_num_threads(),
             "check": self.outcome.to_dict(),
             "first_call_ms": self.first_call * 1e3,
@@ -80,6 +81,8 @@ def measure(program: Program, setting: Setting) -> Bench:
     Raises:
         ArithmeticError: the module, or a peer, does not compute what the definition says.
     """
+    if setting.threads is not None:
+        torch.set_num_threads(setting.threads)
     verifier = Verifier(program)
     case = Case(dict(setting.sizes), batch=setting.batch, width=setting.dim, value_width=setting.dim)
     outcome = verifier.run(case)
@@ -97,7 +100,9 @@ def measure(program: Program, setting: Setting) -> Bench:
     start = time.perf_counter()
     expected = ours(*given)
     first_call = time.perf_counter() - start
-    dense = [torch.randn(_dense_shape(program, setting), dtype=setting.dtype) for _ in range(3)]
+    dense = [
+        torch.randn(_dense_shape(program, setting), dtype=getattr(torch, setting.dtype)) for _ in range(3)
+    ]
     forward: dict[str, Callable[[], object]] = {
         "forward": lambda: ours(*given),
         f"{DENSE} forward": lambda: _sdpa(*dense),
@@ -130,7 +135,7 @@ def _inputs(program: Program, case: Case, setting: Setting) -> dict[str, Tensor]
         for name, tensor in inputs.items():
             if tensor.dtype == torch.bool:
                 inputs[name] = torch.rand(tensor.shape, generator=generator) < setting.density
-    return {n: t.to(setting.dtype) if t.is_floating_point() else t for n, t in inputs.items()}
+    return {n: t.to(getattr(torch, setting.dtype)) if t.is_floating_point() else t for n, t in inputs.items()}
 
 
 def _dense_shape(program: Program, setting: Setting) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from attndsl.analysis.attention import analyse
 from attndsl.analysis.layout import Brick, Layout, make_layout
 from attndsl.analysis.schedule import Schedule
+from attndsl.api import import_source
 from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend
@@ -178,8 +179,9 @@ def _modifier(
     body = [f"    {line}" for line in [*lines, f"return {printer.show(expr)}"]]
     parameters = ", ".join([*([] if expr.kind == "bool" else ["s"]), "b", "h", "q_idx", "kv_idx"])
     text = "\n".join([f"def modifier({parameters}):", *body])
-    exec(compile(text, "<FlexAttention modifier>", "exec"), scope)  # text printed from the checked IR
-    return scope["modifier"]
+    module = import_source(text + "\n", "flex_modifier")
+    vars(module).update(scope)  # the tables that the function looks up
+    return module.modifier
 
 
 def block_mask(schedule: Schedule, mask_mod: Callable[..., Tensor] | None) -> BlockMask:

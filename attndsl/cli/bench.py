@@ -37,14 +37,10 @@ def main(args: argparse.Namespace) -> int:
     """Checks, measures, prints."""
     program = load_program(args)
     sizes = read_sizes(program, args, EXTENTS)
-    import torch
-
     from attndsl.bench.measure import Setting, measure
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    dtype = getattr(torch, args.dtype)
-    setting = Setting(sizes, args.batch, args.dim, dtype, args.rounds, not args.no_flex, args.density)
+    options = args.dtype, args.rounds, not args.no_flex, args.density, args.threads
+    setting = Setting(sizes, args.batch, args.dim, *options)
     found = measure(program, setting)
     if args.json:
         print(json.dumps({"attention": program.name, **found.to_dict()}, indent=2))

@@ -57,14 +57,23 @@ def plan_program(program: Program) -> ProgramPlan:
     """
     refuse_relations(program)
     example = telling_sizes(program)
-    planned = completed(program, sizes_near(program, PLANNED_TOKENS))
+    tiles: dict[str, TileChoice] = {}
+    for factor in (1, 2, 4, 8):  # until every attend has something to see
+        tiles = _tiles(program, {axes: extent * factor for axes, extent in PLANNED_TOKENS.items()})
+        if all(choice.visits > 0 for choice in tiles.values()):
+            break
+    return ProgramPlan(tiles, example, can_sample(program) and most_pairs(program, example) > SAMPLED_ABOVE)
+
+
+def _tiles(program: Program, by_axes: Mapping[int, int]) -> dict[str, TileChoice]:
+    """The tiles of all attends that go tile by tile, chosen at sizes near these."""
+    planned = completed(program, sizes_near(program, by_axes))
     fields = sample_fields(program, planned)
-    tiles = {
+    return {
         value.name: choose_tiles(value.op, planned, fields)
         for value in program.attends
         if value.op.kernel == "tiled"
     }
-    return ProgramPlan(tiles, example, can_sample(program) and most_pairs(program, example) > SAMPLED_ABOVE)
 
 
 def most_pairs(program: Program, sizes: Sizes) -> int:
@@ -115,8 +124,8 @@ def visible_share(program: Program, sizes: Sizes) -> float:
 
 
 def sizes_near(program: Program, by_axes: Mapping[int, int], spread: int = 0, heads: int = 4) -> Sizes:
-    """Sizes close to the target for the number of axes of the largest token set."""
-    axes = max((len(tokens.axes) for tokens in program.token_sets), default=1)
+    """Sizes close to the target for the number of axes that the inputs' tokens have."""
+    axes = max((len(value.type.tokens.axes) for value in program.inputs), default=1)
     target = by_axes.get(axes, 4)
     for attempt in (target, 2 * target, 4 * target, 8 * target):
         found = SizeSearch(program, heads).near(attempt, spread)

@@ -129,7 +129,7 @@ class Operand:
 def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype) -> Iterator[Step]:
     """The plan in pieces whose gathered keys fit the workspace; masks are of type `dtype`."""
     layers = (q.shape[0], q.shape[1])
-    for group in plan.groups:
+    for group in plan.groups if q.numel() else []:
         rows = (1 if group.batch is not None else layers[0]) * (1 if group.head is not None else layers[1])
         tokens = plan.query.slots if group.window is not None else plan.key.slots * group.keys.shape[1]
         size = max(1, WORKSPACE // max(1, rows * tokens * max(q.shape[-1], v.shape[-1]) * 4))
