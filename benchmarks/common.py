@@ -1,9 +1,11 @@
-"""What the benchmarks share: the environment they ran in, and timing that survives a busy machine."""
+"""What the benchmarks share: the environment, the memory in use, timing that survives a busy machine."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -69,3 +71,23 @@ def seconds_text(seconds: float) -> str:
     value, unit = (seconds * 1e3, "ms") if seconds < 1 else (seconds, "s")
     digits = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f} {unit}"
+
+
+def peak_bytes() -> int:
+    """The largest memory this process has had in use.
+
+    Linux hands `ru_maxrss` down from the process that started this one, so other sources come first.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    own = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
+    return own[0] if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def resident_bytes() -> int:
+    """The memory now in use; the peak so far where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return peak_bytes()
+    return int(statm.read_text(encoding="utf-8").split()[1]) * resource.getpagesize()

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from common import peak_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from attndsl.ir.program import Program
@@ -188,20 +188,6 @@ def clocked(call: Callable[[], Any]) -> tuple[Any, float, int]:
     result = call()
     seconds = time.perf_counter() - start
     return result, seconds, max(0, peak_bytes() - before)
-
-
-def peak_bytes() -> int:
-    """The largest memory this process has had in use."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def resident_bytes() -> int:
-    """The memory now in use; the peak so far where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return peak_bytes()
-    return int(statm.read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
 
 
 def main(side: str, text: str) -> None:

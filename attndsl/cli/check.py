@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from attndsl.cli.errors import with_warnings
 from attndsl.cli.options import add_sizes, add_spec, load_program, positive, read_sizes
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 SMALL, ODD, MEDIUM = {1: 1, 2: 1, 3: 1}, {1: 37, 2: 7, 3: 5}, {1: 150, 2: 15, 3: 7}
 """Extents that are tried, by the number of axes."""
+MANY_PAIRS = 1 << 20
+"""Extents are halved while an attend has more pairs than this: a definition should take seconds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     passed = all(outcome.passed for outcome in outcomes)
     if args.json:
         document = {"attention": program.name, "passed": passed, "cases": [o.to_dict() for o in outcomes]}
-        print(json.dumps(document, indent=2))
+        print(json.dumps(with_warnings(document, program), indent=2))
     else:
         _print(program, outcomes, passed)
     return 0 if passed else 1
@@ -47,11 +50,25 @@ def _sizes(program: Program, args: argparse.Namespace) -> list[dict[str, int]]:
     from attndsl.planning.plan import sizes_near
 
     found = [sizes_near(program, SMALL, heads=args.heads)]
-    found += [sizes_near(program, extents, spread=2, heads=args.heads) for extents in (ODD, MEDIUM)]
+    found += [_sizes_like(program, extents, args.heads) for extents in (ODD, MEDIUM)]
     if found[0] == found[1] == found[2]:
         odd = max(found[0].values()) + 3
         found.append(sizes_near(program, dict.fromkeys(ODD, odd), spread=2, heads=args.heads))
     return [size for at, size in enumerate(found) if size not in found[:at]]
+
+
+def _sizes_like(program: Program, extents: dict[int, int], heads: int) -> dict[str, int]:
+    """Sizes near some extents, or near a half or quarter of them where there are many pairs."""
+    from attndsl.planning.plan import most_pairs, sizes_near
+
+    found = sizes_near(program, extents, spread=2, heads=heads)
+    while most_pairs(program, found) > MANY_PAIRS:
+        extents = {axes: extent // 2 for axes, extent in extents.items()}
+        smaller = sizes_near(program, extents, spread=2, heads=heads)
+        if most_pairs(program, smaller) >= most_pairs(program, found):
+            break
+        found = smaller
+    return found
 
 
 def _print(program: Program, outcomes: list[Outcome], passed: bool) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from attndsl.cli.errors import with_warnings
 from attndsl.cli.options import add_spec, load_program
 
 
@@ -35,7 +36,8 @@ def main(args: argparse.Namespace) -> int:
     path = _destination(args, program.name)
     write_generated(path, text, args.force)
     if args.json:
-        print(json.dumps({"attention": program.name, "file": str(path), "lines": text.count("\n")}, indent=2))
+        document = {"attention": program.name, "file": str(path), "lines": text.count("\n")}
+        print(json.dumps(with_warnings(document, program), indent=2))
     else:
         print(f"wrote {path} ({text.count(chr(10))} lines); run `python {path}` to check it")
     return 0

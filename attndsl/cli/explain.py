@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from attndsl.cli.errors import with_warnings
 from attndsl.cli.options import add_sizes, add_spec, load_program, read_sizes
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     program = load_program(args)
     report = describe(program, read_sizes(program, args, EXTENTS))
     if args.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(with_warnings(report, program), indent=2))
     else:
         from rich.console import Console
 
@@ -68,24 +69,50 @@ def _explain_code(code: str, as_json: bool) -> int:
 
 def describe(program: Program, sizes: dict[str, int]) -> dict[str, Any]:
     """What the compiler knows: types, requirements, and per attend its mask, tiles, counts and proofs."""
-    from attndsl.ir.ops import Attend
+    from attndsl.ir.tokens import Pairs
+    from attndsl.picture.program import program_rows
+    from attndsl.planning.costs import program_costs
     from attndsl.planning.plan import sample_fields
+    from attndsl.planning.sizes import completed
 
     fields = sample_fields(program, sizes, heads=sizes["heads"])
+    every = completed(program, sizes)
+    rows = program_rows(program, program_costs(program, sizes))
     return {
         "attention": program.name,
         "parameters": dict(program.parameters),
         "tokens": [str(tokens) for tokens in program.token_sets],
         "inputs": {value.name: f"{value.type.kind} {value.type.shape_words}" for value in program.inputs},
+        "learned": {value.name: value.type.shape_words for value in program.learned},
+        "values": [{"call": row.call, "tokens": row.target.name, **row.cost.to_dict()} for row in rows],
         "requires": [f"{r.subject}: {r.text}" for r in program.requirements],
+        "decoding": _describe_decoding(program),
         "sizes": sizes,
         "sampled_fields": sorted(fields),
         "attends": [
-            _describe_attend(program, value.name, value.op, sizes, fields)
+            _describe_attend(program, value.name, value.op, every, fields)
             for value in program.attends
-            if isinstance(value.op, Attend)
+            if not isinstance(value.op.key_tokens.origin, Pairs)
         ],
     }
+
+
+def _describe_decoding(program: Program) -> dict[str, Any]:
+    """Whether queries can be computed at an offset, and which inputs are then theirs."""
+    from attndsl.ir.incremental import NotIncremental, incremental
+
+    try:
+        queries = incremental(program).queries
+    except NotIncremental as reason:
+        return {"incremental": False, "reason": str(reason)}
+    return {"incremental": True, "queries": [v.name for v in program.inputs if v.name in queries]}
+
+
+def _decoding_words(decoding: dict[str, Any]) -> str:
+    if not decoding["incremental"]:
+        return f"not incremental: {decoding['reason']}"
+    names = ", ".join(decoding["queries"])
+    return f"incremental: forward(..., offset = t) takes {names} of the queries from position t on"
 
 
 def _describe_attend(
@@ -95,30 +122,43 @@ def _describe_attend(
     from attndsl.analysis.layout import Brick
     from attndsl.analysis.proofs import prove_all
     from attndsl.ir.text import show_named
-    from attndsl.planning.tiles import choose_tiles
+    from attndsl.planning.residues import split_attend
+    from attndsl.planning.tiles import QUERY_SLOTS, balanced, choose_tiles
 
     choice = choose_tiles(op, sizes, fields)
+    whole = op
+    if choice.query_steps:
+        whole = split_attend(op, choice.query_steps, choice.key_steps, exact=True)
     layouts = (
-        Brick(op.query_tokens.extents(sizes), choice.query),
-        Brick(op.key_tokens.extents(sizes), choice.key),
+        Brick(whole.query_tokens.extents(sizes), choice.query),
+        Brick(whole.key_tokens.extents(sizes), choice.key),
     )
-    found = analyse(op, sizes, *layouts, fields)
+    found = analyse(whole, sizes, *layouts, fields)
+    proved = found
+    if whole is not op:  # proofs are about tokens, not about phases and rounds
+        query, key = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
+        plain = Brick(query, balanced(query, QUERY_SLOTS)), Brick(key, balanced(key, QUERY_SLOTS))
+        proved = analyse(op, sizes, *plain, fields)
+    layout = layouts[0].name
+    if choice.query_steps:
+        layout = f"residue classes {'x'.join(map(str, choice.query_steps))}"
     return {
         "name": name,
         "queries": op.query_tokens.name,
         "keys": op.key_tokens.name,
         **{part: show_named(expr, program.labels) for part, expr in op.expressions.items()},
-        "layout": layouts[0].name,
+        "layout": layout,
         "tile": {"q": list(choice.query), "k": list(choice.key)},
+        "kernel": op.kernel,
         "why": f"visits {choice.visits / sizes['heads']:.0f} key slots per query, fewest of the shapes tried",
         "classes": [
             {
                 "heads": list(c.heads),
                 "batch": c.batch,
                 **c.counts.to_dict(),
-                "proofs": [proof.to_dict() for proof in prove_all(c)],
+                "proofs": [proof.to_dict() for proof in prove_all(same)],
             }
-            for c in found.classes
+            for c, same in zip(found.classes, proved.classes)
         ],
     }
 
@@ -129,10 +169,18 @@ def _print(console: Console, report: dict[str, Any]) -> None:
     console.print(f"  tokens    {', '.join(report['tokens'])}", markup=False)
     for name, type_ in report["inputs"].items():
         console.print(f"  input     {name}: {type_}", markup=False)
+    for name, type_ in report["learned"].items():
+        console.print(f"  learned   {name}: {type_}", markup=False)
     for requirement in report["requires"]:
         console.print(f"  requires  {requirement}", markup=False)
+    console.print(f"  decoding  {_decoding_words(report['decoding'])}", markup=False, soft_wrap=True)
     sizes = ", ".join(f"{name} = {value}" for name, value in report["sizes"].items())
     console.print(f"  at        {sizes}", markup=False)
+    if len(report["values"]) > 1:
+        console.print()
+        for value in report["values"]:
+            cost = f": {value['formula']} = {value['flops']:,} operations" if value["flops"] else ""
+            console.print(f"  {value['call']} on {value['tokens']}{cost}", markup=False, soft_wrap=True)
     for attend in report["attends"]:
         _print_attend(console, attend)
 
@@ -141,7 +189,7 @@ def _print_attend(console: Console, attend: dict[str, Any]) -> None:
     console.print(
         f"\n[bold]{attend['name']}[/bold]: queries on {attend['queries']}, keys on {attend['keys']}"
     )
-    for part in ("where", "bias", "score", "scale"):
+    for part in ("where", "bias", "score", "scale", "times"):
         for at, line in enumerate(attend.get(part, [])):
             console.print(f"  {part if at == 0 else '':9} {line}", markup=False, soft_wrap=True)
     tile = " against ".join("x".join(map(str, attend["tile"][side])) for side in ("q", "k"))

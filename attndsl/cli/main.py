@@ -19,6 +19,7 @@ COMMANDS = {
     "check": "compare the generated code with the exact definition, forward and backward",
     "show": "draw the mask, its tiles and a query's keys",
     "explain": "explain an error code, or what the compiler found out about a spec",
+    "bench": "time the module beside dense attention and FlexAttention on this machine",
     "list": "list the installed examples and the standard patterns",
 }
 

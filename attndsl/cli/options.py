@@ -47,11 +47,20 @@ def positive(text: str) -> int:
 
 
 def load_program(args: argparse.Namespace) -> Program:
-    """The program that the arguments name.
+    """The program that the arguments name; warnings go to stderr, or with `--json` into the document.
 
     Raises:
         AttnError: with every problem found.
     """
+    program = _loaded(args)
+    if program.warnings and not args.json:
+        from attndsl.cli.errors import print_warnings
+
+        print_warnings(program)
+    return program
+
+
+def _loaded(args: argparse.Namespace) -> Program:
     from attndsl.examples import find_spec
     from attndsl.language import load_file, load_text
 

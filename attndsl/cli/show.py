@@ -6,12 +6,15 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from attndsl.cli.errors import with_warnings
 from attndsl.cli.options import add_sizes, add_spec, load_program, read_sizes
 
 if TYPE_CHECKING:
     from attndsl.ir.program import Program
 
 HEADS = 8
+EXTENTS = {1: 4096, 2: 64, 3: 16}
+"""Extents at which a program is drawn where `--shape` gives none, by the number of axes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE", action="append", default=[], help="a .png or .svg file (repeatable)"
     )
     parser.add_argument("--force", action="store_true", help="overwrite a file that attndsl did not draw")
+    parser.add_argument("--program", action="store_true", help="draw the whole program instead of one mask")
     parser.add_argument("--attend", metavar="NAME", help="which attend, if there are several")
     parser.add_argument("--head", type=int, metavar="H", help="only the mask of this head")
     parser.add_argument("--query", metavar="I", help="whose keys to show: coordinates, e.g. 3,5, or a number")
@@ -34,8 +38,40 @@ def main(args: argparse.Namespace) -> int:
     from attndsl.picture.extents import telling_extents
 
     program = load_program(args)
+    if args.program or not program.attends:
+        return show_program(program, read_sizes(program, args, EXTENTS), args)
     extents = {} if args.shape or not program.symbols else telling_extents(program, args.attend)
     return run(program, read_sizes(program, args, extents), args)
+
+
+def show_program(program: Program, sizes: dict[str, int], args: argparse.Namespace) -> int:
+    """Draws token sets, values and costs; in the terminal as a table."""
+    from attndsl.picture.output import check_outputs, write_scene
+    from attndsl.picture.program import program_figure, program_lines, program_rows
+    from attndsl.planning.costs import program_costs
+    from attndsl.planning.sizes import completed
+
+    outputs = check_outputs(args.output, args.force)
+    costs = program_costs(program, sizes)
+    rows = program_rows(program, costs)
+    if outputs:
+        scene = program_figure(program, completed(program, sizes), rows)
+        for path in outputs:
+            write_scene(scene, path)
+    if args.json:
+        files = [str(path) for path in outputs]
+        values = [{**row.cost.to_dict(), "call": row.call, "tokens": row.target.name} for row in rows]
+        document = {"attention": program.name, "sizes": sizes, "values": values, "files": files}
+        print(json.dumps(with_warnings(document, program)))
+        return 0
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for line in program_lines(program.name, sizes, rows):
+        console.print(line, markup=False, soft_wrap=True)
+    for path in outputs:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+    return 0
 
 
 def run(program: Program, sizes: dict[str, int], args: argparse.Namespace) -> int:
@@ -56,7 +92,8 @@ def run(program: Program, sizes: dict[str, int], args: argparse.Namespace) -> in
     if args.json:
         from attndsl.picture.report import to_dict
 
-        print(json.dumps(to_dict(picture, [str(path) for path in outputs])))
+        document = to_dict(picture, [str(path) for path in outputs])
+        print(json.dumps(with_warnings(document, program)))
         return 0
     from rich.console import Console
 

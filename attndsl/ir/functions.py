@@ -29,7 +29,8 @@ class Function:
     """One elementwise function.
 
     `arity` is None for functions of any number of arguments; `result` is None when the result has
-    the kind of the arguments; `bounds` is None for functions that grow with every argument.
+    the kind of the arguments; `bounds` is None for functions that grow with every argument. `torch` and
+    `python` are the printed forms of real functions, with `{}` for the argument.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Function:
     bounds: Callable[..., Interval] | None = None
     result: Kind | None = None
     on: tuple[Kind, ...] = ("int", "real")
+    torch: str = ""
+    python: str = ""
 
     def interval(self, ns: Namespace, *args: Interval) -> Interval:
         """Bounds of the result, given bounds of the arguments."""
@@ -132,6 +135,18 @@ def _ispow2(ns: Namespace, a: Interval) -> Interval:
     return one_or_two | (ns.equal(lo, hi) & ns.ispow2(lo)), ns.ceilpow2(lo) <= hi
 
 
+def _real(
+    name: str,
+    torch: str,
+    python: str,
+    value: Callable[..., Any] | None = None,
+    bounds: Callable[..., Interval] | None = None,
+) -> Function:
+    """A real function of one real number."""
+    plain = value or (lambda ns, a: ns.unary(name, a))
+    return Function(name, 1, plain, bounds, on=("real",), torch=torch, python=python)
+
+
 _TABLE = (
     Function("+", None, _fold(lambda ns, a, b: a + b)),
     Function("*", None, _fold(lambda ns, a, b: a * b), _fold(_times)),
@@ -152,12 +167,51 @@ _TABLE = (
     Function("ispow2", 1, lambda ns, a: ns.ispow2(a), _ispow2, result="bool", on=("int",)),
     Function("ceilpow2", 1, lambda ns, a: ns.ceilpow2(a), on=("int",)),
     Function("real", 1, lambda ns, a: ns.real(a), result="real"),
-    Function("exp", 1, lambda ns, a: ns.unary("exp", a), on=("real",)),
-    Function("log", 1, lambda ns, a: ns.unary("log", a), on=("real",)),
-    Function("sqrt", 1, lambda ns, a: ns.unary("sqrt", a), on=("real",)),
-    Function("tanh", 1, lambda ns, a: ns.unary("tanh", a), on=("real",)),
+    Function("dot", 2, lambda ns, a, b: (a * b).sum(-1), _unknown, result="real", on=("real",)),
+    _real("exp", "torch.exp({})", "math.exp({})"),
+    _real("log", "torch.log({})", "math.log({})"),
+    _real("sqrt", "torch.sqrt({})", "math.sqrt({})"),
+    _real("tanh", "torch.tanh({})", "math.tanh({})"),
+    _real(
+        "sigmoid",
+        "torch.sigmoid({})",
+        "1.0 / (1.0 + math.exp(-({})))",
+        value=lambda ns, a: 1.0 / (1.0 + ns.unary("exp", -a)),
+    ),
+    _real("relu", "torch.relu({})", "max({}, 0.0)", value=lambda ns, a: ns.maximum(a, 0.0)),
+    _real(
+        "elu",
+        "functional.elu({})",
+        "math.expm1(min({0}, 0.0)) + max({0}, 0.0)",
+        value=lambda ns, a: ns.maximum(a, 0.0) + ns.unary("expm1", ns.minimum(a, 0.0)),
+    ),
+    _real(
+        "silu",
+        "functional.silu({})",
+        "({0}) / (1.0 + math.exp(-({0})))",
+        value=lambda ns, a: a / (1.0 + ns.unary("exp", -a)),
+        bounds=_unknown,
+    ),
+    _real(
+        "softplus",
+        "functional.softplus({})",
+        "max({0}, 0.0) + math.log1p(math.exp(-abs({0})))",
+        value=lambda ns, a: ns.maximum(a, 0.0) + ns.unary("log1p", ns.unary("exp", -ns.absolute(a))),
+    ),
+    _real(
+        "gelu",
+        "functional.gelu({})",
+        "0.5 * ({0}) * (1.0 + math.erf(({0}) * 0.5**0.5))",
+        value=lambda ns, a: 0.5 * a * (1.0 + ns.unary("erf", a * 0.5**0.5)),
+        bounds=_unknown,
+    ),
+    _real("sin", "torch.sin({})", "math.sin({})", bounds=_unknown),
+    _real("cos", "torch.cos({})", "math.cos({})", bounds=_unknown),
 )
 
 FUNCTIONS: dict[str, Function] = {function.name: function for function in _TABLE}
-USER_FUNCTIONS = ("min", "max", "abs", "ispow2", "exp", "log", "sqrt", "tanh")
+USER_FUNCTIONS = (
+    "min", "max", "abs", "ispow2", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "elu", "silu", "softplus",
+    "gelu", "sin", "cos",
+)  # fmt: skip
 """Functions that a spec calls by name; `clamp` is spelled with min and max, the rest are operators."""

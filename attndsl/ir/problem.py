@@ -47,3 +47,12 @@ class Problem:
     def words(self, template: str) -> str:
         """A template with the fields filled in."""
         return template.format(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem that does not stop the compiler, where it is, and the places that it is about."""
+
+    problem: Problem
+    span: Span
+    notes: tuple[tuple[str, Span], ...] = ()

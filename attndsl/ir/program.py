@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attndsl.ir.index import Expr
-from attndsl.ir.ops import Attend, Input, Op
-from attndsl.ir.problem import Span
+from attndsl.ir.ops import Attend, Input, Learn, Op
+from attndsl.ir.problem import Finding, Span
 from attndsl.ir.requirement import Requirement
 from attndsl.ir.tokens import TokenSet
-from attndsl.ir.types import FeatureType, Heads
+from attndsl.ir.types import KV_HEADS, FeatureType
 from attndsl.ir.walk import variables
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ class Program:
         token_sets: in order of declaration.
         values: operands before the operators that read them.
         results: names of the returned values.
+        losses: auxiliary losses: the value of each.
+        tunable: for some parameters, the values that a search may try.
         requirements: conditions still to be checked when sizes are known.
+        warnings: what is allowed, but probably not meant.
         labels: the spec's own names for subexpressions, for readable output.
         source: the text of the file it came from.
         spec: the attention alone, as written, with its parameters and patterns.
@@ -54,14 +57,17 @@ class Program:
     name: str
     parameters: Mapping[str, Any]
     token_sets: tuple[TokenSet, ...]
-    values: tuple[Value[Input | Attend], ...]
+    values: tuple[Value[Op], ...]
     results: tuple[str, ...]
+    losses: Mapping[str, str] = field(default_factory=dict)
+    tunable: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     requirements: tuple[Requirement, ...] = ()
+    warnings: tuple[Finding, ...] = ()
     labels: Mapping[Expr, str] = field(default_factory=dict, repr=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     spec: str = field(default="", repr=False)
 
-    def value(self, name: str) -> Value[Input | Attend]:
+    def value(self, name: str) -> Value[Op]:
         """The value of that name."""
         return next(value for value in self.values if value.name == name)
 
@@ -76,6 +82,21 @@ class Program:
         return tuple(Value(v.name, v.op, v.span) for v in self.values if isinstance(v.op, Attend))
 
     @property
+    def learned(self) -> tuple[Value[Learn], ...]:
+        """The learned tensors and the state, in order."""
+        return tuple(Value(v.name, v.op, v.span) for v in self.values if isinstance(v.op, Learn))
+
+    @property
+    def computed(self) -> tuple[Value[Op], ...]:
+        """The values that the program computes, in order."""
+        return tuple(v for v in self.values if not isinstance(v.op, Input | Learn))
+
+    @property
+    def updates(self) -> tuple[Value[Op], ...]:
+        """The values that replace state after a step of training."""
+        return tuple(v for v in self.values if v.op.updates)
+
+    @property
     def symbols(self) -> tuple[str, ...]:
         """The unknown extents, in order of first use."""
         extents = [axis.extent for tokens in self.token_sets for axis in tokens.axes]
@@ -84,7 +105,7 @@ class Program:
     @property
     def grouped(self) -> bool:
         """Whether some input may have fewer heads than the queries (GQA)."""
-        return any(value.type.heads is Heads.KV for value in self.inputs)
+        return any(value.type.heads is KV_HEADS for value in self.inputs)
 
     def graph(self) -> networkx.DiGraph:
         """The values as a directed graph, from operands to results."""

@@ -83,6 +83,21 @@ class TreeBuilder(Transformer_NonRecursive[Token, s.File]):
         names, tokens, *modifiers = parts
         return self._make(s.Input, meta, names, self._name(tokens), tuple(modifiers))
 
+    def learn(self, meta: Meta, parts: list[Any]) -> s.Learn:
+        names, tokens, *modifiers = parts
+        if not isinstance(tokens, s.Tuple):
+            tokens = self._name(tokens)
+        return self._make(s.Learn, meta, names, tokens, tuple(modifiers))
+
+    def shape(self, meta: Meta, parts: list[Any]) -> s.Tuple:
+        return self._make(s.Tuple, meta, tuple(part for part in parts if part is not None))
+
+    def tune(self, meta: Meta, parts: list[Any]) -> s.Tune:
+        return self._make(s.Tune, meta, self._name(parts[0]), parts[1])
+
+    def loss(self, meta: Meta, parts: list[Any]) -> s.Loss:
+        return self._make(s.Loss, meta, self._name(parts[1]), parts[2])
+
     def modifier(self, meta: Meta, parts: list[Token]) -> s.Name:
         return self._name(parts[0])
 

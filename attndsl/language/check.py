@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from attndsl.diagnostics import AttnError, Diagnostic, fail
-from attndsl.ir.ops import OPS, Input
+from attndsl.ir.index import Expr
+from attndsl.ir.ops import OPS, Input, Learn, LogSumExp, Operand
+from attndsl.ir.problem import Span
 from attndsl.ir.program import Program
+from attndsl.ir.tokens import Pairs
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.assemble import assemble
-from attndsl.language.declarations import declare_input, declare_tokens, unseen_extents
+from attndsl.language.declarations import (
+    declare_input,
+    declare_learned,
+    declare_tokens,
+    unseen_extents,
+)
 from attndsl.language.expressions import Expressions
 from attndsl.language.modules import Module
 from attndsl.language.operators import call_operator
-from attndsl.language.parameters import as_value, check_like
+from attndsl.language.parameters import as_value, check_like, plain
 from attndsl.language.patterns import bind_local
 from attndsl.language.requirements import require
 from attndsl.language.scope import Binding, Deferred, Frame, Pair, Value, describe
 from attndsl.language.static import continued_line
 from attndsl.language.values import Feature
-from attndsl.language.vocabulary import RESERVED, suggest
-from attndsl.language.workspace import Workspace
+from attndsl.language.vocabulary import RESERVED, is_operator_call, suggest
+from attndsl.language.workspace import Workspace, elementwise_type, whole_features
 
 
 class ProgramChecker:
@@ -40,6 +49,12 @@ class ProgramChecker:
         self.given = given
         operators = {name: partial(self._operator, name) for name in OPS}
         self.work = Workspace(module, attention, Expressions(operators), Frame(module, {}))
+        self.work.expressions.check_elementwise = self._check_elementwise
+        self.work.expressions.log_sum_exp = self._log_sum_exp
+        self.work.reserved.update(
+            name.name for statement in attention.body for name in syntax.bound_names(statement)
+        )
+        self.deferred: list[Deferred] = []
         self.found: list[Diagnostic] = []
 
     def run(self) -> Program:
@@ -58,17 +73,19 @@ class ProgramChecker:
         name = self.work.attention.name
         if not any(isinstance(statement, syntax.Return) for statement in self.work.attention.body):
             self.found.append(Diagnostic(p.NoReturn(name.name), name.span))
+        self._check_unused()
         if not self.found:
             self.found += unseen_extents(self.work)
         if self.found:
             raise AttnError(self.found)
+        assert not self.work.poisoned, "a statement was refused without a reason"
         return assemble(self.work)
 
     def _report(self, error: AttnError) -> None:
         """Complaints about names whose own statement is already reported are echoes."""
         for diagnostic in error.diagnostics:
             match diagnostic.problem:
-                case p.UnknownName(name=name) if name in self.work.poisoned:
+                case p.UnknownName(name=name) | p.NoPair(name=name) if name in self.work.poisoned:
                     continue
             self.found.append(diagnostic)
 
@@ -116,6 +133,12 @@ class ProgramChecker:
                 declare_tokens(work, statement)
             case syntax.Input():
                 declare_input(work, statement)
+            case syntax.Learn():
+                declare_learned(work, statement)
+            case syntax.Tune():
+                self._tune(statement)
+            case syntax.Loss():
+                self._loss(statement)
             case syntax.Require(condition=condition):
                 require(work.expressions, condition, work.frame, work.attention.name.name)
             case syntax.Assign():
@@ -135,39 +158,150 @@ class ProgramChecker:
         if len(names) == 1:
             self._bind(names[0], node)
             return
-        items = node.items if isinstance(node, syntax.Tuple) else ()
-        if len(items) != len(names):
-            remedy = f"{len(names)} names need a tuple of {len(names)} items"
-            found = f"a tuple of {len(items)} items" if items else "one value"
+        if isinstance(node, syntax.Tuple):
+            parts: list[Value | syntax.Expression] = list(node.items)
+        else:
+            value = self._evaluate(node, names[0].name)
+            parts = list(value) if isinstance(value, tuple) else []
+        if len(parts) != len(names):
+            remedy = (
+                f"{len(names)} names need as many values, from a tuple or an operator with several results"
+            )
+            found = f"a tuple of {len(parts)} item{'' if len(parts) == 1 else 's'}" if parts else "one value"
             raise fail(p.WrongValue("unpacking", f"{len(names)} values", found, remedy), node.span)
-        for name, item in zip(names, items):
-            self._bind(name, item)
+        for name, part in zip(names, parts):
+            if isinstance(part, syntax.Node):
+                self._bind(name, part)
+            else:
+                bind_local(self.work.frame, name, Binding(self._named(part, name), name.span))
+
+    def _named(self, value: Value, name: syntax.Name) -> Value:
+        """A part of a tuple of results takes the name it is bound to."""
+        if not isinstance(value, Feature):
+            return value
+        values = self.work.values
+        at = next(at for at, known in enumerate(values) if known.name == value.name)
+        if name.name in {known.name for known in values} or value.name in self.work.reserved:
+            return value
+        values[at] = replace(values[at], name=name.name)
+        return Feature(name.name, value.type)
 
     def _bind(self, name: syntax.Name, node: syntax.Expression) -> None:
         work = self.work
         if not self._is_pair_expression(node):
-            value = work.evaluate(node, name.name)
+            value = self._evaluate(node, name.name)
+            with self._naming(name.name):
+                value = work.as_feature(value, name.name, node.span) or value
             bind_local(work.frame, name, Binding(value, name.span))
             work.expressions.keep(value, name.name, name.span)
             return
         deferred = Deferred(node, replace(work.frame, names=dict(work.frame.names)))
         bind_local(work.frame, name, Binding(deferred, name.span))
-        if len(work.token_sets) == 1:
-            # With one token set it can be checked where it is written, used or not.
-            pair = Pair(work.token_sets[0], work.token_sets[0], scored=True)
-            work.expressions.value(node, deferred.frame.with_pair(pair))
+        self.deferred.append(deferred)
+
+    def _check_unused(self) -> None:
+        """A pair expression that nothing uses is checked all the same, where its pair is known."""
+        work = self.work
+        if len(work.token_sets) != 1:
+            return
+        pair = Pair(work.token_sets[0], work.token_sets[0], scored=True)
+        for deferred in self.deferred:
+            if not work.expressions.was_used(deferred):
+                try:
+                    work.expressions.value(deferred.syntax, deferred.frame.with_pair(pair))
+                except AttnError as error:
+                    self._report(error)
+
+    def _evaluate(self, node: syntax.Expression, name: str) -> Value:
+        """The value of an expression of the attention; an operator's result takes the name given."""
+        operators = self.work.expressions.operators
+        match node:
+            case syntax.Call(function=syntax.Name(name=operator)) if (
+                is_operator_call(node, operators) and self.work.module.find(operator) is None
+            ):
+                with self._naming(name):
+                    return operators[operator](node, self.work.frame, name)
+            case _:
+                return self.work.expressions.value(node, self.work.frame)
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """A time in which a name that the spec binds is free for its own value."""
+        bound = name in self.work.reserved
+        self.work.reserved.discard(name)
+        try:
+            yield
+        finally:
+            if bound:
+                self.work.reserved.add(name)
+
+    def _check_elementwise(self, expr: Expr, span: Span) -> None:
+        if whole_features(expr):
+            elementwise_type(expr, self.work.types, span)
+
+    def _log_sum_exp(self, partial_: Feature, span: Span) -> Feature:
+        name = f"{partial_.name}_lse_value"
+        known = next((value for value in self.work.values if value.name == name), None)
+        if known is None:
+            known = self.work.add(LogSumExp.of(Operand(partial_.name, partial_.type)), name, span)
+        return Feature(known.name, known.type)
+
+    def _tune(self, statement: syntax.Tune) -> None:
+        """`tune stride in (1, 2, 4)`: values of a parameter that a search may try instead of its own."""
+        name, parameters = statement.name, self.work.attention.parameters
+        known = [parameter.name.name for parameter in parameters]
+        if name.name not in known:
+            remedy = suggest(name.name, known) if known else "only parameters of the attention can be tuned"
+            raise fail(p.UnknownName("parameter", name.name, remedy), name.span)
+        choices = self.work.expressions.value(statement.values, self.work.frame)
+        if not isinstance(choices, tuple):
+            remedy = f"write: tune {name.name} in (1, 2, 4)"
+            raise fail(p.WrongValue("`tune`", "a tuple of values", describe(choices), remedy), statement.span)
+        default = self.work.frame.names[name.name].value
+        for choice in choices:
+            if plain(choice) is None:
+                remedy = "list plain values, e.g. (1, 2, 4)"
+                wrong = p.WrongValue("`tune`", "plain values", describe(choice), remedy)
+                raise fail(wrong, statement.values.span)
+            try:
+                check_like(name.name, choice, default)
+            except AttnError as error:
+                raise AttnError([replace(d, span=statement.values.span) for d in error.diagnostics]) from None
+        self.work.tunable[name.name] = tuple(plain(choice) for choice in choices)
+
+    def _loss(self, statement: syntax.Loss) -> None:
+        """`loss commit = c.loss`: one number that training adds to its objective."""
+        name = statement.name
+        value = self._evaluate(statement.value, name.name)
+        feature = self.work.as_feature(value, name.name, statement.value.span)
+        if feature is None or feature.type.kind != "real":
+            remedy = "a loss is the mean over all elements of a real tensor, e.g. c.loss or (q - k) ** 2"
+            problem = p.WrongValue("`loss`", "a real tensor", describe(value), remedy)
+            raise fail(problem, statement.value.span)
+        self._check_result(feature, "a loss", statement.value.span)
+        if name.name in self.work.losses:
+            raise fail(p.Redeclared(name.name, "a second loss of this name"), name.span)
+        self.work.losses[name.name] = feature.name
+
+    def _check_result(self, value: Feature, place: str, span: Span) -> None:
+        """What comes from outside is no result, and pairs are never held in full."""
+        op = next(known.op for known in self.work.values if known.name == value.name)
+        if place == "a result" and isinstance(op, Input | Learn):
+            kind = "input" if isinstance(op, Input) else "learned tensor" if not op.state else "state"
+            remedy = "return what attend gives"
+            raise fail(p.WrongValue("`return`", "a result", f"the {kind} `{value.name}`", remedy), span)
+        if isinstance(value.type.tokens.origin, Pairs):
+            raise fail(p.OnPairs(place), span)
 
     def _return(self, statement: syntax.Return) -> None:
         for at, node in enumerate(statement.values):
-            value = self.work.evaluate(node, "out" if len(statement.values) == 1 else f"out{at}")
-            if not isinstance(value, Feature):
+            name = "out" if len(statement.values) == 1 else f"out{at}"
+            found = self._evaluate(node, name)
+            value = self.work.as_feature(found, name, node.span)
+            if value is None:
                 remedy = "return what attend gives"
-                raise fail(p.WrongValue("`return`", "a tensor", describe(value), remedy), node.span)
-            if any(isinstance(v.op, Input) and v.name == value.name for v in self.work.values):
-                remedy = "return what attend gives"
-                raise fail(
-                    p.WrongValue("`return`", "a result", f"the input `{value.name}`", remedy), node.span
-                )
+                raise fail(p.WrongValue("`return`", "a tensor", describe(found), remedy), node.span)
+            self._check_result(value, "a result", node.span)
             self.work.results.append(value.name)
 
     def _is_pair_expression(self, node: syntax.Expression) -> bool:
@@ -183,7 +317,7 @@ class ProgramChecker:
             case syntax.Call(function=syntax.Name(name=name)):
                 if self.work.module.find(name) is not None:
                     return True
-                if name in OPS:
+                if is_operator_call(node):
                     return False
         return any(self._is_pair_expression(child) for child in syntax.children(node))
 

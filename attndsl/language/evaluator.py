@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from attndsl.diagnostics import AttnError, Diagnostic, fail
-from attndsl.ir.index import Expr
+from attndsl.ir.index import Expr, Load
 from attndsl.ir.problem import Span
 from attndsl.ir.requirement import Requirement
-from attndsl.ir.tokens import TokenSet
+from attndsl.ir.tokens import KEY, QUERY, Relation, TokenSet
+from attndsl.ir.types import FeatureType
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.kinds import allow_kind
 from attndsl.language.limits import MAX_ERRORS
 from attndsl.language.scope import Frame, Value, describe
-from attndsl.language.values import Extent, Feature, Position
+from attndsl.language.values import Extent, Feature, Fields, Position
 
 _From = TypeVar("_From")
 _To = TypeVar("_To")
@@ -60,6 +61,10 @@ class Evaluator(Protocol):
         """Remembers the spec's name for a value; raises if it is too large."""
         ...
 
+    def lse_of(self, partial: Feature, span: Span) -> Feature:
+        """The log-sum-exp of a partial, as a value of the program."""
+        ...
+
 
 def each(check: Callable[[_From], _To], items: Iterable[_From]) -> list[_To]:
     """Checks every item, so that errors in one do not hide errors in the next."""
@@ -82,6 +87,12 @@ def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, e
     match value:
         case Expr():
             return allow_kind(value, node.span, frame)
+        case Feature() if frame.pair is None:
+            return value.whole
+        case Feature(type=FeatureType(tokens=TokenSet(origin=Relation() as origin))) if (
+            frame.pair is not None
+        ):
+            return _related(value, origin, node, frame)
         case Position(tokens=tokens) if len(tokens.axes) == 1:
             return value.coordinates[0]
         case Extent(tokens=tokens) if len(tokens.axes) == 1:
@@ -92,11 +103,25 @@ def as_number(value: Value, node: syntax.Expression, frame: Frame, place: str, e
             raise fail(p.WrongValue(place, expected, describe(value), _remedy(value)), node.span)
 
 
+def _related(value: Feature, origin: Relation, node: syntax.Expression, frame: Frame) -> Expr:
+    """A selection or matrix on its own means its entry at the query and key at hand."""
+    assert frame.pair is not None
+    query, key = frame.pair.query, frame.pair.key
+    if (query, key) != (origin.query, origin.key):
+        problem = p.WrongSet(value.name, value.type.tokens.name, "i, j", f"{query.name} by {key.name}")
+        raise fail(problem, node.span)
+    coords = (*query.coordinates(QUERY), *key.coordinates(KEY))
+    return allow_kind(Load(value.name, coords, value.type.kind), node.span, frame)
+
+
 def _remedy(value: Value) -> str:
     match value:
         case Feature(type=type_, name=name):
-            lookup = f"look it up at a token: {name}[i] or {name}[j]"
-            return "tensors meet in attend(q, k, v)" if type_.width else lookup
+            if type_.width is None:
+                return f"look it up at a token: {name}[i] or {name}[j]"
+            return f"a pair takes single numbers: reduce it to a field first, e.g. sum({name}, over = width)"
+        case Fields(name=name, members=members):
+            return f"take one of its parts, e.g. {name}.{next(iter(members))}"
         case TokenSet(name=name, axes=axes):
             return f"an extent is written {name}.{axes[0].name}"
         case tuple():

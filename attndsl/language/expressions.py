@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from attndsl.diagnostics import AttnError, fail
@@ -19,7 +19,9 @@ from attndsl.language.kinds import allow_kind, expect_condition, expect_integer,
 from attndsl.language.knowledge import Knowledge
 from attndsl.language.limits import MAX_DEPTH, MAX_NODES
 from attndsl.language.scope import Deferred, Frame, Pair, Value, describe
-from attndsl.language.vocabulary import FUNCTION_NAMES, RESERVED, suggest
+from attndsl.language.values import Feature
+from attndsl.language.vectors import dot
+from attndsl.language.vocabulary import COVERED, FUNCTION_NAMES, RESERVED, is_operator_call, suggest
 
 
 class OperatorCall(Protocol):
@@ -43,6 +45,9 @@ class Expressions:
         self.requirements: dict[tuple[Expr, object], Requirement] = {}
         self.labels: dict[Expr, str] = {}
         self.expanded: dict[tuple[str, str], syntax.Pattern] = {}
+        # Set by the checker, which owns the program.
+        self.check_elementwise: Callable[[Expr, Span], None] | None = None
+        self.log_sum_exp: Callable[[Feature, Span], Feature] | None = None
         self._growth = Growth()
         self._forced: dict[tuple[Deferred, Pair], Value | None] = {}
         self._visited = 0
@@ -70,6 +75,17 @@ class Expressions:
             self._depth -= 1
 
     def _value(self, node: syntax.Expression, frame: Frame) -> Value:
+        value = self._plain_value(node, frame)
+        match node, value:
+            case (
+                (syntax.Binary() | syntax.Unary() | syntax.Choice() | syntax.Comparison() | syntax.Call()),
+                Expr(),
+            ):
+                if frame.pair is None and self.check_elementwise is not None:
+                    self.check_elementwise(value, node.span)
+        return value
+
+    def _plain_value(self, node: syntax.Expression, frame: Frame) -> Value:
         match node:
             case syntax.Number(value=value):
                 return allow_kind(Const(value), node.span, frame)
@@ -172,6 +188,15 @@ class Expressions:
         known = [*frame.names, *frame.module.pattern_names(), *self.operators, *FUNCTION_NAMES, *RESERVED]
         return suggest(name, known)
 
+    def lse_of(self, partial: Feature, span: Span) -> Feature:
+        """The log-sum-exp of a partial, as a value of the program."""
+        assert self.log_sum_exp is not None
+        return self.log_sum_exp(partial, span)
+
+    def was_used(self, deferred: Deferred) -> bool:
+        """Whether a named pair expression was asked for."""
+        return any(known is deferred for known, _ in self._forced)
+
     def _force(self, value: Deferred, node: syntax.Name, frame: Frame) -> Value:
         """A named pair expression, evaluated for the pair at hand."""
         if frame.pair is None:
@@ -201,15 +226,19 @@ class Expressions:
         if (found := frame.module.find(name)) is not None:
             self.expanded[found[1].name, name] = found[0]
             return patterns.expand(self, found, node.arguments, node.span, frame)
-        if name in self.operators:
+        if name in COVERED and name not in frame.names:
+            return fields.covered(self, name, node, frame)
+        if is_operator_call(node, self.operators):
             return self.operators[name](node, frame, name)
+        if name == "dot" and name not in frame.names:
+            return dot(self, node, frame)
         if name in FUNCTION_NAMES:
             return arithmetic.call_function(self, name, node, frame)
         binding = frame.names.get(name)
         if binding is not None:
             remedy = "an item or a token is chosen with [ ]; to multiply, write *"
             raise fail(p.NotCallable(name, describe(binding.value), remedy), node.function.span)
-        known = [*frame.module.pattern_names(), *self.operators, *FUNCTION_NAMES]
+        known = [*frame.module.pattern_names(), *self.operators, *FUNCTION_NAMES, *COVERED]
         unknown = fail(p.UnknownName("pattern or function", name, suggest(name, known)), node.function.span)
         try:
             each(lambda argument: self.value(argument.value, frame), node.arguments)
@@ -231,6 +260,8 @@ def _reserved(node: syntax.Name, frame: Frame) -> Expr:
         case name:
             what = {"i": "query", "j": "key", "head": "head"}.get(name, "key axis")
             remedy = "queries and keys are given inside `where`, `bias` and `score` of attend"
+            if frame.pair is not None:
+                remedy = "one token is meant here, `i`; queries and keys meet in attend"
             raise fail(p.NoPair(name, what, remedy), node.span)
 
 

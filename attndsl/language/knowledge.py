@@ -20,7 +20,7 @@ class Knowledge:
     """Ranges of the variables that may occur for the pairs of token sets of one program."""
 
     def __init__(self) -> None:
-        self._sizes: dict[str, tuple[int, int]] = {"heads": (1, MAX_HEADS)}
+        self._sizes: dict[str, tuple[int, int]] = {"heads": (1, MAX_HEADS), "kv heads": (1, MAX_HEADS)}
         self._known: dict[Pair | None, Ranges] = {}
 
     def add_symbol(self, name: str) -> None:

@@ -22,7 +22,7 @@ BOUNDARIES = frozenset({"_NL", "SEMICOLON", "LBRACE", "RBRACE"})
 """What stands between statements."""
 ITEMS = frozenset({"PATTERN", "ATTENTION", "USE"})
 """Keywords that begin the items of a file."""
-STATEMENTS = frozenset({"TOKENS", "INPUT", "REQUIRE", "RETURN"})
+STATEMENTS = frozenset({"TOKENS", "INPUT", "LEARN", "TUNE", "LOSS", "REQUIRE", "RETURN"})
 """Keywords that begin statements."""
 
 _KEYWORDS = ITEMS | STATEMENTS

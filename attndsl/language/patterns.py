@@ -7,6 +7,7 @@ from dataclasses import replace
 from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
 from attndsl.ir.index import Expr
 from attndsl.ir.problem import Span
+from attndsl.ir.tokens import Pooled
 from attndsl.language import problems as p
 from attndsl.language import syntax
 from attndsl.language.calls import Signature
@@ -60,7 +61,7 @@ def _bind(
     matched = signature.match(given, frame.names.__contains__)
     values = each(lambda argument: ev.value(argument.value, frame), matched.values())
     bound = {name: Binding(value, matched[name].span) for name, value in zip(matched, values)}
-    return {name: frame.names[name] for name in IMPLICIT} | bound
+    return {name: frame.names[name] for name in IMPLICIT if name in frame.names} | bound
 
 
 def _add_defaults(ev: Evaluator, pattern: syntax.Pattern, span: Span, frame: Frame) -> None:
@@ -124,7 +125,9 @@ def lift(ev: Evaluator, node: syntax.Lift, frame: Frame) -> Expr:
         raise fail(p.NoPair(f"{axis}:", "query and key", _NO_PAIR), node.span)
     bound: dict[str, Binding] = {}
     for name in IMPLICIT:
-        binding = frame.names[name]
+        binding = frame.names.get(name)
+        if binding is None:
+            continue  # coordinates are asked for tokens, without a key
         match binding.value:
             case Position(role, tokens) if tokens.axis(axis):
                 bound[name] = replace(binding, value=tokens.coordinate(role, axis))
@@ -150,7 +153,12 @@ def note_default_use(frame: Frame, name: str, span: Span) -> None:
     frame.defaults_used[name] = span
     if "i" in frame.defaults_used and frame.defaults_used.keys() & {"j", "extent"}:
         call = frame.site.text.removesuffix("()")
-        missing = "j" if frame.names["j"].default else "extent"
-        example = f"{call[:-1]}, {missing} = ...)" if call.endswith(")") else f"{call}({missing} = ...)"
+        key = frame.names.get("j")
+        missing = "j" if key is None or key.default else "extent"
+        pooled = (
+            missing == "j" and isinstance(frame.pair.key.origin, Pooled) and len(frame.pair.key.axes) == 1
+        )
+        given = f"{missing} = {'last(j)' if pooled else '...'}"
+        example = f"{call[:-1]}, {given})" if call.endswith(")") else f"{call}({given})"
         problem = p.AcrossSets(frame.site.pattern, frame.pair.query.name, frame.pair.key.name, example)
         raise fail(problem, frame.site.span)

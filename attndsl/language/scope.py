@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from attndsl.ir.index import Expr
+from attndsl.ir.index import Expr, Load
 from attndsl.ir.problem import Span
 from attndsl.ir.tokens import TokenSet
+from attndsl.ir.walk import postorder
 from attndsl.language import syntax
 from attndsl.language.modules import Module
-from attndsl.language.values import Extent, Feature, Position
+from attndsl.language.values import Extent, Feature, Fields, Position
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Pair:
     Attributes:
         integral: only integers and conditions are allowed (inside `where`).
         scored: `s`, the score, has a meaning (inside `score`).
+        places: there is no key: coordinates are asked for every token `i`.
     """
 
     query: TokenSet
     key: TokenSet
     integral: bool = False
     scored: bool = False
+    places: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +38,15 @@ class Deferred:
     frame: Frame = field(repr=False)
 
 
-Value = Expr | tuple["Value", ...] | TokenSet | Feature | Position | Extent | Deferred
+Value = Expr | tuple["Value", ...] | TokenSet | Feature | Fields | Position | Extent | Deferred
 
 
 def describe(value: Value) -> str:
     """A value's sort in words."""
     match value:
+        case Expr() if any(isinstance(node, Load) and not node.coords for node in postorder([value])):
+            of = {"bool": " of conditions", "int": " of integers"}
+            return f"a tensor{of.get(value.kind, '')}"
         case Expr(kind="bool"):
             return "a condition"
         case Expr(kind="int"):
@@ -52,7 +58,9 @@ def describe(value: Value) -> str:
         case TokenSet():
             return f"the token set `{value.name}`"
         case Feature():
-            return f"the {'tensor' if value.type.width else 'field'} `{value.name}`"
+            return f"the {'field' if value.type.width is None else 'tensor'} `{value.name}`"
+        case Fields():
+            return f"the record `{value.name}`"
         case Position():
             return f"a position on {value.tokens.name}"
         case Extent():
@@ -117,5 +125,7 @@ class Frame:
             "j": Binding(Position("j", pair.key), default=True),
             "extent": Binding(Extent(pair.key), default=True),
         }
+        if pair.places:
+            del names["j"]
         axis = pair.key.axis_names[0] if len(pair.key.axes) == 1 else ""
         return replace(self, names=names, pair=pair, axis=axis, defaults_used={})

@@ -138,6 +138,31 @@ class Input(Node):
 
 
 @dataclass(frozen=True)
+class Learn(Node):
+    """`learn table : [13, 13] scalar`, `learn rk, rv : r`: on a set by name, or of a shape of its own."""
+
+    names: tuple[Name, ...]
+    tokens: Name | Tuple
+    modifiers: tuple[Name, ...]
+
+
+@dataclass(frozen=True)
+class Tune(Node):
+    """`tune stride in (1, 2, 4, 8)`: the values a parameter may take when settings are searched."""
+
+    name: Name
+    values: Expression
+
+
+@dataclass(frozen=True)
+class Loss(Node):
+    """`loss commit = c.loss`."""
+
+    name: Name
+    value: Expression
+
+
+@dataclass(frozen=True)
 class Require(Node):
     """`require 1 <= stride`."""
 
@@ -166,7 +191,7 @@ class Bare(Node):
     value: Expression
 
 
-Statement = Tokens | Input | Require | Assign | Return | Bare
+Statement = Tokens | Input | Learn | Tune | Loss | Require | Assign | Return | Bare
 
 
 @dataclass(frozen=True)
@@ -229,7 +254,7 @@ def children(node: Expression) -> tuple[Expression, ...]:
 def bound_names(statement: Statement) -> tuple[Name, ...]:
     """The names that a statement declares."""
     match statement:
-        case Assign(names=names) | Input(names=names):
+        case Assign(names=names) | Input(names=names) | Learn(names=names):
             return names
         case Tokens(name=name):
             return (name,)

@@ -28,9 +28,6 @@ _FOREIGN_WORDS = {
     "const": "a name is bound with: name = expression",
     "elif": CHOICE,
     "assert": "a condition on parameters and extents is stated with: require condition",
-    "learn": "learned parameters are not part of this version; pass the tensor as an input",
-    "loss": "auxiliary losses are not part of this version",
-    "tune": "tunable parameters are not part of this version",
 }
 _FOREIGN_OPERATORS = {
     "is": "write `==`",
@@ -41,7 +38,7 @@ _FOREIGN_OPERATORS = {
     "then": CHOICE,
 }
 _OPERANDS = frozenset({"NAME", "TRUE", "FALSE", "INTEGER", "REAL"})
-_WORDS = STATEMENTS | ITEMS | {"AND", "OR", "NOT", "IF", "ELSE", "TRUE", "FALSE"}
+_WORDS = STATEMENTS | ITEMS | {"AND", "OR", "NOT", "IN", "IF", "ELSE", "TRUE", "FALSE"}
 
 
 def explain(mishap: Mishap) -> Diagnostic:
@@ -52,7 +49,7 @@ def explain(mishap: Mishap) -> Diagnostic:
         return Diagnostic(unknown_token(token), place)
     if (word := _foreign_word(mishap)) is not None:
         return word
-    if token.type == "NAME" and str(token) in _FOREIGN_OPERATORS and mishap.before is not None:
+    if token.type in ("NAME", "IN") and str(token) in _FOREIGN_OPERATORS and mishap.before is not None:
         return Diagnostic(p.ForeignOperator(str(token), _FOREIGN_OPERATORS[token]), place)
     if token.type in BOUNDARIES | {"$END"} and (ended := _early_end(mishap)) is not None:
         return ended

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attndsl.ir.index import Expr
+from attndsl.ir.index import Expr, Load
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.types import FeatureType
 
@@ -15,6 +16,19 @@ class Feature:
 
     name: str
     type: FeatureType
+
+    @property
+    def whole(self) -> Expr:
+        """The feature as an operand of elementwise arithmetic: a lookup without coordinates."""
+        return Load(self.name, (), self.type.kind)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Several tensors under one name: `c.label`, `c.code`."""
+
+    name: str
+    members: Mapping[str, Feature]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from attndsl.ir.functions import USER_FUNCTIONS
 from attndsl.ir.ops import OPS
+from attndsl.language import syntax
 
 RESERVED: Mapping[str, str] = {
     "i": "the query",
@@ -21,8 +22,11 @@ RESERVED: Mapping[str, str] = {
 IMPLICIT = ("i", "j", "extent")
 """Parameters that every pattern has."""
 
-FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp")
+FUNCTION_NAMES = (*USER_FUNCTIONS, "clamp", "dot")
 """Elementwise functions that a spec calls."""
+
+COVERED = ("first", "last")
+"""Functions of a token of a pooled set: the first and last token of its parent that it covers."""
 
 _INSTEAD: Mapping[str, str] = {
     "inf": "there is no infinity: pairs are hidden with `where`",
@@ -31,7 +35,6 @@ _INSTEAD: Mapping[str, str] = {
     "False": "write `false`",
     "None": "leave the argument out",
     "len": "an extent is written x.n",
-    "sigmoid": "write 1 / (1 + exp(-a))",
     "log2": "write log(a) / log(2)",
 }
 """What to write instead of names of other languages."""
@@ -57,6 +60,14 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "length": ("extent",),
 }
 """Words of other libraries, whose spelling leads nowhere."""
+
+
+def is_operator_call(call: syntax.Call, operators: Collection[str] = OPS) -> bool:
+    """Whether a call is one of an operator: `max(a, 1)` is elementwise, `max(f, over = x)` reduces."""
+    if not isinstance(call.function, syntax.Name) or call.function.name not in operators:
+        return False
+    named = {argument.name for argument in call.arguments}
+    return call.function.name not in FUNCTION_NAMES or bool(named & {"over", "by"})
 
 
 def meaning(name: str) -> str:

@@ -29,6 +29,7 @@ from attndsl.picture.request import (
 )
 from attndsl.picture.tilemap import TileMap, map_tiles
 from attndsl.planning.plan import sample_fields
+from attndsl.planning.sizes import completed
 
 CHUNK = 1 << 20
 """Keys looked at together."""
@@ -139,6 +140,7 @@ def make_picture(program: Program, sizes: Mapping[str, int], request: Request | 
         AttnError: the request does not fit the program.
     """
     request = request or Request()
+    sizes = completed(program, sizes)
     value = choose_attend(program, request.attend)
     attend = value.op
     assert isinstance(attend, Attend)

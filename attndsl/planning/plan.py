@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from attndsl.analysis.attention import head_classes
 from attndsl.diagnostics import fail
+from attndsl.ir.namespaces import EXACT
+from attndsl.ir.ops import Input
 from attndsl.ir.program import Program
-from attndsl.ir.types import Heads
+from attndsl.ir.walk import evaluate
 from attndsl.planning.problems import BadShape
-from attndsl.planning.sizes import Sizes, SizeSearch
+from attndsl.planning.relations import refuse_relations
+from attndsl.planning.sizes import Sizes, SizeSearch, completed
 from attndsl.planning.tiles import TileChoice, choose_tiles
 
 SAMPLED_ABOVE = 1 << 24
@@ -50,16 +53,41 @@ def plan_program(program: Program) -> ProgramPlan:
     """Decides the open questions of a program.
 
     Raises:
-        AttnError: no sizes were found at which the program is defined.
+        AttnError: values on pairs are asked for, or no sizes were found at which the program is defined.
     """
+    refuse_relations(program)
     example = telling_sizes(program)
-    planned = sizes_near(program, PLANNED_TOKENS)
-    tiles = {
-        value.name: choose_tiles(value.op, {**planned, "heads": 4}, sample_fields(program, planned))
+    tiles: dict[str, TileChoice] = {}
+    for factor in (1, 2, 4, 8):  # until every attend has something to see
+        tiles = _tiles(program, {axes: extent * factor for axes, extent in PLANNED_TOKENS.items()})
+        if all(choice.visits > 0 for choice in tiles.values()):
+            break
+    return ProgramPlan(tiles, example, can_sample(program) and most_pairs(program, example) > SAMPLED_ABOVE)
+
+
+def _tiles(program: Program, by_axes: Mapping[int, int]) -> dict[str, TileChoice]:
+    """The tiles of all attends that go tile by tile, chosen at sizes near these."""
+    planned = completed(program, sizes_near(program, by_axes))
+    fields = sample_fields(program, planned)
+    return {
+        value.name: choose_tiles(value.op, planned, fields)
         for value in program.attends
+        if value.op.kernel == "tiled"
     }
-    pairs = max(v.op.query_tokens.count(example) * v.op.key_tokens.count(example) for v in program.attends)
-    return ProgramPlan(tiles, example, pairs > SAMPLED_ABOVE)
+
+
+def most_pairs(program: Program, sizes: Sizes) -> int:
+    """Query-key pairs of the largest attend, visible or not."""
+    every = completed(program, sizes)
+    counts = (v.op.query_tokens.count(every) * v.op.key_tokens.count(every) for v in program.attends)
+    return max(counts, default=0)
+
+
+def can_sample(program: Program) -> bool:
+    """Whether a few rows of the results can be computed alone: all are attends, which nothing reads."""
+    read = {name for value in program.values for name in value.op.operands}
+    attends = {value.name for value in program.attends}
+    return attends == set(program.results) and not attends & read
 
 
 def telling_sizes(program: Program) -> Sizes:
@@ -72,8 +100,7 @@ def telling_sizes(program: Program) -> Sizes:
     for factor in (2, 4, 8, 16, 32, 64, 128):
         targets = {axes: extent * factor for axes, extent in EXAMPLE_TOKENS.items()}
         larger = sizes_near(program, targets, spread=3)
-        pairs = max(v.op.query_tokens.count(larger) * v.op.key_tokens.count(larger) for v in program.attends)
-        if pairs > LARGEST_EXAMPLE:
+        if most_pairs(program, larger) > (LARGEST_EXAMPLE if can_sample(program) else SAMPLED_ABOVE):
             break
         if density > TELLING_SHARE and visible_share(program, larger) < TELLING_DROP * density:
             return larger
@@ -82,10 +109,11 @@ def telling_sizes(program: Program) -> Sizes:
 
 def visible_share(program: Program, sizes: Sizes) -> float:
     """The share of visible pairs in the densest attend, estimated from a fixed sample."""
+    shares = [1.0] if not program.attends else []
+    sizes = completed(program, sizes)
     fields = sample_fields(program, sizes)
-    shares = []
     for value in program.attends:
-        for found in head_classes(value.op, {**sizes, "heads": 4}, fields):
+        for found in head_classes(value.op, sizes, fields):
             rng = np.random.default_rng(0)
             sides = [
                 np.stack([rng.integers(0, extent, SHARE_SAMPLE) for _, extent in side], -1)
@@ -96,8 +124,8 @@ def visible_share(program: Program, sizes: Sizes) -> float:
 
 
 def sizes_near(program: Program, by_axes: Mapping[int, int], spread: int = 0, heads: int = 4) -> Sizes:
-    """Sizes close to the target for the number of axes of the largest token set."""
-    axes = max((len(tokens.axes) for tokens in program.token_sets), default=1)
+    """Sizes close to the target for the number of axes that the inputs' tokens have."""
+    axes = max((len(value.type.tokens.axes) for value in program.inputs), default=1)
     target = by_axes.get(axes, 4)
     for attempt in (target, 2 * target, 4 * target, 8 * target):
         found = SizeSearch(program, heads).near(attempt, spread)
@@ -110,14 +138,16 @@ def sizes_near(program: Program, by_axes: Mapping[int, int], spread: int = 0, he
 def sample_fields(
     program: Program, sizes: Mapping[str, int], batch: int = 1, heads: int = 4
 ) -> dict[str, NDArray[Any]]:
-    """Plausible values for int and bool inputs: labels that stay the same for stretches of tokens.
+    """Plausible values for int and bool features: labels that stay the same for stretches of tokens.
 
-    Shapes are (batch, [heads,] *extents), as the inputs declare.
+    Shapes are (batch, [heads,] *extents), as the inputs declare; computed labels are alike in all heads.
     """
+    sizes = completed(program, sizes)
+    numbered = {name: count for value in program.computed for name, count in value.op.numbered.items()}
     fields: dict[str, NDArray[Any]] = {}
-    for at, value in enumerate(program.inputs):
+    for at, value in enumerate(program.values):
         type_ = value.type
-        if type_.kind == "real" or type_.tokens is None:
+        if type_.kind == "real":
             continue
         extents = type_.tokens.extents(sizes)
         count = prod(extents)
@@ -125,8 +155,10 @@ def sample_fields(
         cuts = np.sort(rng.integers(0, count, (batch, 3)), axis=-1)
         labels = (np.arange(count)[None, :, None] >= cuts[:, None, :]).sum(-1)
         labels = labels % 2 == 1 if type_.kind == "bool" else labels
+        if value.name in numbered:
+            labels = labels % evaluate(numbered[value.name], sizes, EXACT)
         shape = (batch, *extents)
-        if type_.heads is not Heads.NONE:
+        if type_.heads is not None and isinstance(value.op, Input):
             labels, shape = np.repeat(labels[:, None], heads, 1), (batch, heads, *extents)
         fields[value.name] = labels.reshape(shape)
     return fields

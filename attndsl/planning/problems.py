@@ -22,3 +22,23 @@ class BadShape(Problem):
     given: str
     reason: str
     remedy: str
+
+
+@dataclass(frozen=True)
+class ExactOnly(Problem):
+    """Choices among pairs of a query and a key (`top`, `mass`, `minmax` with `over = j`, `i` or `(i, j)`),
+    and attention matrices (`weights`), have types and an exact meaning, but no kernel in this version.
+
+    The exact definition runs them, dense and in float64, at small sizes:
+
+        program = attndsl.load("dma.attn")
+        out = attndsl.oracle(program)(q=q, k=k, v=v)
+
+    Choices among heads, channels or tokens (`top(r, 4, over = heads)`, `rank(f)`) compile.
+    """
+
+    code: ClassVar[str] = "E702"
+    title: ClassVar[str] = "selections run in the exact definition only in this version"
+    label: ClassVar[str] = "{what}"
+    help: ClassVar[str] = "run it with attndsl.oracle(program)(...) at small sizes"
+    what: str

@@ -19,6 +19,19 @@ from attndsl.planning.problems import BadShape
 Sizes = dict[str, int]
 
 
+EXAMPLE_HEADS, EXAMPLE_WIDTH = 4, 64
+"""Where nothing is said about heads and widths."""
+
+
+def completed(program: Program, sizes: Mapping[str, int]) -> Sizes:
+    """Sizes with heads and widths for what has no value yet: sets of channels are as large as these."""
+    heads = sizes.get("heads", EXAMPLE_HEADS)
+    widths = {
+        f"{value.name}.width": EXAMPLE_WIDTH for value in program.inputs if value.type.width is not None
+    }
+    return {**widths, "heads": heads, "kv heads": heads, **sizes}
+
+
 def read_shape(program: Program, given: Sequence[str]) -> Sizes:
     """Symbols from options such as `x=30x48x80` or `n=4096`.
 
@@ -153,11 +166,16 @@ class SizeSearch:
     def _candidates(self, symbol: str, target: int) -> list[int]:
         """Extents for one symbol that satisfy what is required of it alone, nearest first."""
         alone = [r for r in self._program.requirements if _names(r) == {symbol}]
+        extents = (axis.extent for tokens in self._program.token_sets for axis in tokens.axes)
+        derived = [extent for extent in extents if variables(extent) == {symbol}]
         every_pair = any(len(r.coordinates) > 1 for r in alone)
         most = self.pairwise if every_pair else max(4 * target, 160)
         every = sorted(range(1, most), key=lambda value: (abs(value - target), value))
         fitting = (
-            value for value in every if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
+            value
+            for value in every
+            if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
+            and all(evaluate(extent, {symbol: value}, EXACT) >= 1 for extent in derived)
         )
         return list(islice(fitting, 12))
 

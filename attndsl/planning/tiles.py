@@ -14,22 +14,34 @@ from attndsl.analysis.attention import HeadPredicate, head_classes
 from attndsl.analysis.layout import Brick, slots, tile_count
 from attndsl.analysis.refine import sampled_visits
 from attndsl.ir.ops import Attend
+from attndsl.planning.residues import Steps, candidate_steps, split_attend
 
 ROUGH_SAMPLES, SAMPLES = 8, 48
 """Query tiles looked at for every shape, and for those that may be best."""
 CONTENDER = 2.0
 """Shapes that visit more than so many times the fewest slots are out."""
 QUERY_SLOTS, KEY_SLOTS = 64, 16
-"""Keys are gathered row by row, so fine key tiles cost little and fit the mask better."""
+FINE_KEY_SLOTS = 4
+"""Keys are gathered run by run, so fine key tiles cost little and fit the mask better."""
+GATHERED = 0.5
+"""What one more run costs, in visits: a run of r keys costs r + this."""
 
 
 @dataclass(frozen=True)
 class TileChoice:
-    """Tile shapes of one attend, and how many key slots they visit per query."""
+    """Tile shapes of one attend, and how many key slots they visit per query.
+
+    Attributes:
+        query_steps, key_steps: into how many residue classes each axis is split (see `residues.py`); a tile
+            has two sides, phases and rounds, on a split axis.
+    """
 
     query: tuple[int, ...]
     key: tuple[int, ...]
     visits: float
+    query_steps: Steps = ()
+    key_steps: Steps = ()
+    runs: int = 1
 
 
 def choose_tiles(
@@ -40,20 +52,43 @@ def choose_tiles(
     Compared on a sample of query tiles by the bounds of the mask, which is what the generated file
     plans with.
     """
+    found = [_best(attend, *steps, sizes, fields) for steps in candidate_steps(attend)]
+    return min(found, key=lambda choice: round(choice.visits * _gathering(choice.runs)))
+
+
+def _best(
+    attend: Attend,
+    query_steps: Steps,
+    key_steps: Steps,
+    sizes: Mapping[str, int],
+    fields: Mapping[str, NDArray[Any]] | None,
+) -> TileChoice:
+    """The best tile shapes where the axes are split like this."""
+    plain = all(step == 1 for step in (*query_steps, *key_steps))
+    attend = split_attend(attend, query_steps, key_steps)
     query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
     predicates = head_classes(attend, sizes, fields)
     bricks = [
         (Brick(query, q), Brick(key, k))
         for q in candidates(query, QUERY_SLOTS)
-        for k in candidates(key, KEY_SLOTS)
+        for count in ((KEY_SLOTS, FINE_KEY_SLOTS) if len(key) > 1 else (KEY_SLOTS,))
+        for k in candidates(key, count)
     ]
-    rough = [_visits(predicates, *pair, ROUGH_SAMPLES) for pair in bricks]
+    runs = [k.tile[-1] if not key_steps or key_steps[-1] == 1 else 1 for _, k in bricks]
+    rough = [_visits(predicates, q, k, ROUGH_SAMPLES) * _gathering(run) for (q, k), run in zip(bricks, runs)]
+    steps = ((), ()) if plain else (query_steps, key_steps)
     choices = [
-        TileChoice(q.tile, k.tile, _visits(predicates, q, k, SAMPLES))
-        for (q, k), visits in zip(bricks, rough)
-        if visits <= CONTENDER * min(rough)
+        TileChoice(q.tile, k.tile, _visits(predicates, q, k, SAMPLES), *steps, run)
+        for (q, k), run, cost in zip(bricks, runs, rough)
+        if cost <= CONTENDER * min(rough)
     ]
-    return min(choices, key=lambda choice: (round(choice.visits), max(choice.query), max(choice.key)))
+    costs = {choice: choice.visits * _gathering(choice.runs) for choice in choices}
+    return min(choices, key=lambda choice: (round(costs[choice]), max(choice.query), max(choice.key)))
+
+
+def _gathering(run: int) -> float:
+    """What a visit costs, gathering included: keys come in runs of consecutive tokens."""
+    return 1 + GATHERED / run
 
 
 def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:

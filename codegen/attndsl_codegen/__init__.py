@@ -16,8 +16,11 @@ def generate(program: Program) -> str:
     """The generated file. The same program gives the same bytes.
 
     Raises:
-        AttnError: no sizes satisfy the program's requirements.
+        AttnError: the program chooses pairs, or no sizes satisfy its's requirements.
     """
     plan = plan_program(program)
-    tiles = {name: Tiles(choice.query, choice.key) for name, choice in plan.tiles.items()}
+    tiles = {
+        name: Tiles(choice.query, choice.key, choice.query_steps, choice.key_steps)
+        for name, choice in plan.tiles.items()
+    }
     return sealed(Emitter(program, tiles, plan.example, plan.sampled, __version__).source())

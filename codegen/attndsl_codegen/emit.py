@@ -1,26 +1,23 @@
-"""Writes the generated file: header, mechanism, function, module, machinery, self-check."""
+"""Writes the generated file: header, declarations, mechanism, function, module, machinery, self-check."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from attndsl.ir.index import Expr, Var
-from attndsl.ir.ops import Attend, Input
-from attndsl.ir.program import Program, Value
-from attndsl.ir.requirement import Requirement
-from attndsl.ir.tokens import TokenSet
-from attndsl.ir.types import Heads
-from attndsl.ir.walk import variables
-from attndsl_codegen.hooks import HookPrinter, Tiles
+from attndsl.ir.program import Program
+from attndsl_codegen.declarations import Declarations
+from attndsl_codegen.front import Front
+from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.linker import Definition, imports_for, link, mentioned
-from attndsl_codegen.names import class_name, function_name, safe, tokens_name
-from attndsl_codegen.printers.body import signature
-from attndsl_codegen.printers.python import TorchPrinter, identifier
+from attndsl_codegen.names import TokenNames, class_name, function_name
+from attndsl_codegen.printers.wrap import fitted
+from attndsl_codegen.sizes import check_sizes
+from attndsl_codegen.values import ValueLines
 
-TYPES_FIRST = ("Tokens", "Argument")
+TYPES_FIRST = ("Tokens", "Argument", "Learned", "Result")
 """Definitions that the mechanism is declared with; they precede it."""
 
 
@@ -32,6 +29,7 @@ class Emitter:
         program: the checked program.
         tiles: the tile shapes of every attend, by name.
         example: sizes for the self-check.
+        sampled: whether the self-check takes a sample of the queries.
         version: attndsl's version.
     """
 
@@ -40,6 +38,7 @@ class Emitter:
     example: Mapping[str, int]
     sampled: bool
     version: str
+    sets: TokenNames = field(default_factory=TokenNames)
 
     def source(self) -> str:
         """The whole file as text."""
@@ -51,19 +50,19 @@ class Emitter:
     @cached_property
     def own(self) -> str:
         """What is written for this program alone; the rest is the same in every file."""
-        return "\n".join(
-            [*self._declarations(), *self._mechanisms(), *self._front_functions(), *self._main()]
-        )
+        return "\n".join([*self._declarations, *self._mechanisms, *self._front_functions, *self._main()])
 
     def _assembled(self, types: list[Definition], machinery: list[Definition]) -> str:
         parts = [
             *self._banner("What the tensors are"),
             *_spaced(d.text for d in types),
-            *self._declarations(),
+            "",
+            "",
+            *self._declarations,
             *self._banner("The mechanism"),
-            *self._mechanisms(),
+            *self._mechanisms,
             *self._banner("The function and the module"),
-            *self._front_functions(),
+            *self._front_functions,
             *self._banner("How it runs: plans, tiles, gradients. The same in every file that attndsl writes"),
             *_spaced(d.text for d in machinery),
             *self._main(),
@@ -98,196 +97,37 @@ class Emitter:
             "",
             f'ATTNDSL_VERSION = "{self.version}"',
             f'SPEC_SHA256 = "{digest}"',
-            f"PARAMETERS = {dict(self.program.parameters)!r}".replace("'", '"'),
+            *fitted([f"PARAMETERS = {dict(self.program.parameters)!r}".replace("'", '"')]),
             'SPEC = """\\',
             *_escaped(spec.rstrip("\n")).split("\n"),
             '"""',
         ]
 
-    # --- declarations ---------------------------------------------------------------------------
-
-    def _declarations(self) -> list[str]:
-        sets = [f"{tokens_name(tokens)} = {self._tokens(tokens)}" for tokens in self._used_sets]
-        arguments = [f"    {self._argument(value)}," for value in self.program.inputs]
-        return ["", "", *sets, "ARGUMENTS = (", *arguments, ")"]
+    # The mechanism and the functions come first: declarations list the token sets that they mention.
 
     @cached_property
-    def _used_sets(self) -> list[TokenSet]:
-        used = {value.type.tokens for value in self.program.inputs}
-        return [tokens for tokens in self.program.token_sets if tokens in used]
-
-    def _tokens(self, tokens: TokenSet) -> str:
-        symbols = tuple(a.extent.name if isinstance(a.extent, Var) else None for a in tokens.axes)
-        spelling = {symbol: f'at["{symbol}"]' for symbol in tokens.symbols}
-        printer = TorchPrinter(set(), variables=spelling)
-        extents = ", ".join(printer.show(axis.extent) for axis in tokens.axes)
-        comma = "," if len(tokens.axes) == 1 else ""
-        parts = [repr(tokens.name), repr(tokens.axis_names), repr(symbols), f"lambda at: ({extents}{comma})"]
-        return f"Tokens({', '.join(parts)})".replace("'", '"')
-
-    def _argument(self, value: Value) -> str:
-        type_ = value.type
-        assert type_.tokens is not None
-        heads = {Heads.QUERY: '"query"', Heads.KV: '"kv"', Heads.NONE: "None"}[type_.heads]
-        return (
-            f'Argument("{value.name}", {tokens_name(type_.tokens)}, heads={heads}, '
-            f'width={type_.width is not None}, kind="{type_.kind}")'
-        )
-
-    # --- mechanism ------------------------------------------------------------------------------
-
     def _mechanisms(self) -> list[str]:
-        return _spaced("\n".join(hooks.lines()) for hooks in self._hooks)
+        lines = ValueLines(self.program, self.tiles, self.sets)
+        program = lines.function()
+        blocks = [*lines.hooks.values(), *lines.places.values()]
+        return _spaced("\n".join(fitted(block)) for block in [*(b.lines() for b in blocks), program])
 
     @cached_property
-    def _hooks(self) -> list[HookPrinter]:
-        found = []
-        for value in self.program.attends:
-            match value.op:
-                case Attend() as op:
-                    found.append(HookPrinter(self.program, value.name, op, self.tiles[value.name]))
-        return found
-
-    # --- function and module --------------------------------------------------------------------
-
     def _front_functions(self) -> list[str]:
-        blocks = [self._check_sizes(), self._results(), self._function(), self._module()]
-        return _spaced("\n".join(block) for block in blocks if block)
+        front = Front(self.program, self.sets)
+        blocks = [check_sizes(self.program), *front.blocks()]
+        return _spaced("\n".join(fitted(block)) for block in blocks if block)
 
-    def _check_sizes(self) -> list[str]:
-        if not self.program.requirements:
-            return []
-        lines = [line for requirement in self.program.requirements for line in self._need(requirement)]
-        names = sorted({v for r in self.program.requirements for v in _outside(r)})
-        unpack = [f'    {identifier(name)} = at["{name}"]' for name in names]
-        return [
-            "def check_sizes(at: dict[str, Any]) -> None:",
-            '    """What the spec requires of the sizes."""',
-            *unpack,
-            *lines,
-        ]
-
-    def _need(self, requirement: Requirement) -> list[str]:
-        coordinates = dict(requirement.coordinates)
-        lines = []
-        for at, (name, extent) in enumerate(coordinates.items()):
-            plain = TorchPrinter(set()).show(extent)
-            shape = (
-                ""
-                if len(coordinates) == 1
-                else f".view({', '.join(['-1'] + ['1'] * (len(coordinates) - 1 - at))})"
-            )
-            lines.append(f"    {identifier(name)} = torch.arange({plain}){shape}")
-        text = TorchPrinter(set(coordinates)).show(requirement.condition)
-        message = f"{requirement.subject}: requires {requirement.text}".replace("\\", "\\\\").replace(
-            '"', '\\"'
-        )
-        return [*lines, f'    need({text}, "{message}")']
-
-    def _results(self) -> list[str]:
-        inputs = [f"{safe(value.name)}: Tensor" for value in self.program.inputs]
-        fixed = ["at: dict[str, Any]", "attend: Attend"]
-        lines = [
-            *signature("results", [*fixed, *inputs], "list[tuple[Tensor, Tensor]]"),
-            '    """The program on flattened tensors: per result the output and its log-sum-exp."""',
-            *(["    check_sizes(at)"] if self.program.requirements else []),
-        ]
-        for hooks in self._hooks:
-            op = hooks.op
-            operands = ", ".join(safe(name) for name in op.operands)
-            name = safe(hooks.name)
-            lines.append(f"    {name}, {name}_lse = attend({hooks.class_name}, at, {operands})")
-        returned = ", ".join(f"({safe(name)}, {safe(name)}_lse)" for name in self.program.results)
-        return [*lines, f"    return [{returned}]"]
-
-    @property
-    def _parameters(self) -> list[str]:
-        inputs = [f"{name}: Tensor" for name in self._names]
-        return [*inputs, "*", "grid: Grid = None", "return_lse: bool = False"]
-
-    @property
-    def _names(self) -> list[str]:
-        return [safe(value.name) for value in self.program.inputs]
-
-    def _function(self) -> list[str]:
-        name = function_name(self.program.name)
-        tensors = ", ".join(f'"{value.name}": {safe(value.name)}' for value in self.program.inputs)
-        flat = ", ".join(f'flat["{value.name}"]' for value in self.program.inputs)
-        returns = "Tensor" if len(self.program.results) == 1 else "tuple[Tensor, ...]"
-        sets = [_result_tokens(self.program, result) for result in self.program.results]
-        shaped = ", ".join(tokens_name(tokens) for tokens in sets)
-        return [
-            *signature(name, self._parameters, "Any"),
-            f'    """{self._what()}',
-            "",
-            "    Args:",
-            *(f"        {safe(value.name)}: {_describe(value)}" for value in self.program.inputs),
-            "        grid: the extents, where several token axes are passed as one and are not fixed.",
-            "        return_lse: also return the natural log-sum-exp of the scores.",
-            "",
-            "    Returns:",
-            f"        {returns} like the queries, or with `return_lse` a pair (output, log-sum-exp).",
-            "",
-            "    Raises:",
-            "        TypeError, ValueError: an argument has the wrong type or shape; the message names it.",
-            '    """',
-            f"    at, flat, is_flat = read_arguments(ARGUMENTS, {{{tensors}}}, grid)",
-            f"    found = results(at, tiled, {flat})",
-            f"    return shaped(found, ({shaped},), at, is_flat, return_lse)",
-        ]
-
-    def _what(self) -> str:
-        names = ", ".join(value.name for value in self.program.attends)
-        return f"The attention `{self.program.name}` on torch tensors ({names})."
-
-    def _module(self) -> list[str]:
-        name, inputs = class_name(self.program.name), ", ".join(self._names)
-        return [
-            f"class {name}(nn.Module):",
-            f'    """The attention `{self.program.name}` as a module. It has nothing to learn."""',
-            "",
-            "    def __init__(",
-            "        self,",
-            "        heads: int | None = None,",
-            "        dim: int | None = None,",
-            "        device: Any = None,",
-            "        dtype: Any = None,",
-            "    ) -> None:",
-            "        super().__init__()",
-            "",
-            *(f"    {line}" for line in signature("forward", ["self", *self._parameters], "Any")),
-            f'        """See `{function_name(self.program.name)}`."""',
-            f"        return {function_name(self.program.name)}({inputs}, grid=grid, return_lse=return_lse)",
-            "",
-            "    def extra_repr(self) -> str:",
-            '        """The parameters in force."""',
-            '        return ", ".join(f"{name}={value}" for name, value in PARAMETERS.items())',
-        ]
+    @cached_property
+    def _declarations(self) -> list[str]:
+        _ = self._mechanisms, self._front_functions
+        return fitted(Declarations(self.program, self.sets).lines())
 
     def _main(self) -> list[str]:
         sizes = "{" + ", ".join(f'"{name}": {value}' for name, value in self.example.items()) + "}"
-        check = f"self_check(results, ARGUMENTS, {sizes}, sampled={self.sampled})"
-        return ["", "", 'if __name__ == "__main__":', f"    raise SystemExit({check})"]
-
-
-def _outside(requirement: Requirement) -> set[str]:
-    extents: list[Expr] = [extent for _, extent in requirement.coordinates]
-    return variables(requirement.condition, *extents) - {name for name, _ in requirement.coordinates}
-
-
-def _result_tokens(program: Program, name: str) -> TokenSet:
-    match program.value(name).op:
-        case Attend(query_tokens=tokens):
-            return tokens
-        case Input(type=type_) if type_.tokens is not None:
-            return type_.tokens
-    raise AssertionError(name)
-
-
-def _describe(value: Value) -> str:
-    kind = {"real": "", "int": ", integers", "bool": ", booleans"}[value.type.kind]
-    grouped = "; kv heads divide the query heads" if value.type.heads is Heads.KV else ""
-    return f"{value.type.shape_words}{kind}{grouped}."
+        learned = "LEARNED" if self.program.learned else "()"
+        check = f"self_check(results, ARGUMENTS, {learned}, {sizes}, sampled={self.sampled})"
+        return ["", "", 'if __name__ == "__main__":', *fitted([f"    raise SystemExit({check})"])]
 
 
 def _spaced(blocks: Iterable[str]) -> list[str]:

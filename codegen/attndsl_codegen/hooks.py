@@ -11,7 +11,8 @@ from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
-from attndsl_codegen.names import class_name, tokens_name
+from attndsl.planning.residues import split_attend
+from attndsl_codegen.names import TokenNames, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 
@@ -24,6 +25,8 @@ class Tiles:
 
     query: tuple[int, ...]
     key: tuple[int, ...]
+    query_steps: tuple[int, ...] = ()
+    key_steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,9 @@ class HookPrinter:
     program: Program
     name: str
     op: Attend
-    tiles: Tiles
-
-    @property
-    def class_name(self) -> str:
-        """The name of the class."""
-        return f"{class_name(self.name)}Attend"
+    tiles: Tiles | None
+    sets: TokenNames
+    class_name: str
 
     def lines(self) -> list[str]:
         """The class definition."""
@@ -54,26 +54,37 @@ class HookPrinter:
         return f"`{self.name}`: each query of {query} attends to {visible} of {key}."
 
     def _settings(self) -> list[str]:
-        kinds = {value.name: value.type.kind for value in self.program.inputs}
+        kinds = {value.name: value.type.kind for value in self.program.values}
         in_mask = sorted(fields(self.op.where))
-        real = [expr for expr in (self.op.bias, self.op.score) if expr is not None]
+        types = {value.name: value.type for value in self.program.values}
+        by_head = "head" in variables(self.op.where) or any(types[name].heads is not None for name in in_mask)
+        real = [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
         in_score = sorted(name for name in fields(*real) if kinds[name] == "real")
         lines = [
-            f'operands = "{self.op.q}", "{self.op.k}"',
-            f"query, key = {tokens_name(self.op.query_tokens)}, {tokens_name(self.op.key_tokens)}",
-            f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}",
-            f"varies_by_batch, varies_by_head = {bool(in_mask)}, {'head' in variables(self.op.where)}",
-            f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'),
+            f'operands = "{self.op.q or ""}", "{self.op.k or ""}"',
+            f"query, key = {self.sets.of(self.op.query_tokens)}, {self.sets.of(self.op.key_tokens)}",
         ]
-        absent = [name for name in ("score", "bias") if getattr(self.op, name) is None]
+        if self.tiles is not None:
+            lines += [
+                f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}",
+                f"query_steps, key_steps = {self.tiles.query_steps}, {self.tiles.key_steps}",
+                f"varies_by_batch, varies_by_head = {bool(in_mask)}, {by_head}",
+            ]
+        lines.append(f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'))
+        if self.op.contracts:
+            lines.append(f"causal = {self.op.causal}")
+        lines.append(f'normalize = "{self.op.normalize}"')
+        absent = [name for name in ("score", "bias", "times") if getattr(self.op, name) is None]
         return [*lines, *([" = ".join([*absent, "None"])] if absent else [])]
 
     def _hooks(self) -> list[list[str]]:
-        hooks = [self._where(), self._bounds()]
+        hooks = [self._where(), *([] if self.tiles is None else [self._bounds()])]
         if self.op.score is not None:
             hooks.append(self._real("score", self.op.score, ["s"]))
         if self.op.bias is not None:
             hooks.append(self._real("bias", self.op.bias, []))
+        if self.op.times is not None:
+            hooks.append(self._real("times", self.op.times, []))
         hooks.append(self._scale())
         return hooks
 
@@ -81,24 +92,32 @@ class HookPrinter:
     def coordinates(self) -> list[str]:
         """The coordinate parameters of a hook, e.g. `i_h, i_w, j_h, j_w`; `i, j` on a single axis."""
         return [
-            *_coordinates(QUERY, self.op.query_tokens).values(),
-            *_coordinates(KEY, self.op.key_tokens).values(),
+            *spelled(QUERY, self.op.query_tokens).values(),
+            *spelled(KEY, self.op.key_tokens).values(),
         ]
 
     def _spelling(self) -> dict[str, str]:
-        return {**_coordinates(QUERY, self.op.query_tokens), **_coordinates(KEY, self.op.key_tokens)}
+        return {**spelled(QUERY, self.op.query_tokens), **spelled(KEY, self.op.key_tokens)}
 
     def _where(self) -> list[str]:
         doc = "Whether the key is visible to the query."
         return self._function("where", [self.op.where], self._spelling(), doc, self.program.labels, [], "Any")
 
     def _real(self, name: str, expr: Expr, first: list[str]) -> list[str]:
-        doc = {"score": "The score in place of `s`.", "bias": "What is added to the score."}[name]
+        doc = {
+            "score": "The score in place of `s`.",
+            "bias": "What is added to the score.",
+            "times": "A factor of the normalised weight.",
+        }[name]
         return self._function(name, [expr], self._spelling(), doc, self.program.labels, first, "Tensor")
 
     def _bounds(self) -> list[str]:
-        """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`."""
-        spelling = self._spelling()
+        """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`, a split axis its phase and its round."""
+        assert self.tiles is not None
+        op = self.op
+        if self.tiles.query_steps:
+            op = split_attend(op, self.tiles.query_steps, self.tiles.key_steps)
+        spelling = {**spelled(QUERY, op.query_tokens), **spelled(KEY, op.key_tokens)}
         bounds = Bounds({name: (Var(name + LO), Var(name + HI)) for name in spelling})
         labels: dict[Expr, str] = {}
         for expr, label in self.program.labels.items():
@@ -109,8 +128,9 @@ class HookPrinter:
             )
         ends = {name + end: text + end for name, text in spelling.items() for end in (LO, HI)}
         doc = "Whether every pair of the boxes must be visible, and whether any pair may be."
-        results = list(bounds.interval(self.op.where))
-        return self._function("bounds", results, ends, doc, labels, [], "tuple[Any, Any]", "Range")
+        results = list(bounds.interval(op.where))
+        names = list(spelling.values())
+        return self._function("bounds", results, ends, doc, labels, [], "tuple[Any, Any]", "Range", names)
 
     def _scale(self) -> list[str]:
         doc = "The factor of the dot product."
@@ -126,13 +146,15 @@ class HookPrinter:
         first: list[str],
         returns: str,
         coordinate_type: str = "Tensor",
+        coordinates: list[str] | None = None,
     ) -> list[str]:
-        coordinates = [] if name == "scale" else self.coordinates
+        if coordinates is None:
+            coordinates = [] if name == "scale" else self.coordinates
         parameters = [f"{p}: {coordinate_type}" for p in [*first, *coordinates]]
         outside = sorted(variables(*results) - set(spelling) - {"s"})
         looked_up = sorted({field.removesuffix(LEAST).removesuffix(GREATEST) for field in fields(*results)})
         taken = {*first, *coordinates, "at"}
-        locals_ = {variable: _unused(identifier(variable), taken) for variable in (*outside, *looked_up)}
+        locals_ = {variable: unused(identifier(variable), taken) for variable in (*outside, *looked_up)}
         printer = TorchPrinter({*spelling, "s", "head"}, variables={**locals_, **spelling})
         several = max(len(self.op.query_tokens.axes), len(self.op.key_tokens.axes)) > 1
         body = Body(printer, labels, taken, result_names=("must", "may"), several_axes=several)
@@ -145,15 +167,7 @@ class HookPrinter:
         ]
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    """The name, with underscores if it is taken; it is taken afterwards."""
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
-def _coordinates(role: str, tokens: TokenSet) -> dict[str, str]:
+def spelled(role: str, tokens: TokenSet) -> dict[str, str]:
     """How coordinates are spelled: `i` where there is one axis, `i_h` where there are several."""
     if len(tokens.axes) == 1:
         return {tokens.coordinate(role, tokens.axis_names[0]).name: role}

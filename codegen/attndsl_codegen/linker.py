@@ -13,12 +13,22 @@ MODULES = (
     "arguments",
     "tiles",
     "fields",
+    "parameters",
     "mechanism",
+    "masks",
     "plan",
+    "rows",
+    "steps",
     "softmax",
     "fused",
+    "definition",
     "tiled",
+    "chunked",
+    "contracted",
+    "paired",
     "attend",
+    "operators",
+    "selections",
     "numbers",
     "selfcheck",
 )
@@ -65,6 +75,7 @@ def _read(module: str, text: str, definitions: dict[str, Definition], imports: d
                 if not source.startswith(PACKAGE) and source != "__future__":
                     imports |= {alias.name: f"from {source} import {alias.name}" for alias in names}
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                assert name not in definitions, f"{name} is defined twice in the kernels"
                 definitions[name] = _definition(name, module, node, lines, node)
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 end = body[at + 1] if at + 1 < len(body) and _is_docstring(body[at + 1]) else node

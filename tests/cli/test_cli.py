@@ -78,11 +78,11 @@ def test_check_passes_and_prints_json(spec, capsys):
 
 def test_check_fails_when_the_code_is_wrong(spec, capsys, monkeypatch):
     """A generated file whose mask is off by one must not pass."""
-    import attndsl.api
+    import attndsl.verify
 
-    original = attndsl.api.source
+    original = attndsl.verify.source
     wrong = ("first <= j)", "first < j)")
-    monkeypatch.setattr(attndsl.api, "source", lambda program: original(program).replace(*wrong))
+    monkeypatch.setattr(attndsl.verify, "source", lambda program: original(program).replace(*wrong))
     assert main(["check", str(spec)]) == 1
     assert "FAILED" in capsys.readouterr().out
 
@@ -162,3 +162,45 @@ def test_internal_errors_apologise(spec, capsys, monkeypatch):
     log = Path(error.split("Details are in ")[1].split(". Please")[0])
     assert "boom" in log.read_text()
     log.unlink()
+
+
+OVERLAPPING = """\
+attention sinks_and_near {
+  tokens x[n]
+  input  q, k, v : x
+  return joint(attend(q, k, v, where = causal and sliding(8)),
+               attend(q, k, v, where = causal and sinks(4)))
+}
+"""
+
+
+def test_warnings_are_printed_and_change_nothing_else(tmp_path, capsys):
+    path = tmp_path / "overlap.attn"
+    path.write_text(OVERLAPPING)
+    for command in (["compile", "-o", "-"], ["explain", "--shape", "n=32"], ["show", "--shape", "n=32"]):
+        assert main([command[0], str(path), *command[1:]]) == 0
+        captured = capsys.readouterr()
+        assert captured.err.startswith(
+            "warning[W301]: `joint` may count keys of `k` twice\n --> overlap.attn:4:10"
+        )
+        assert "= help: if that is not meant, let the conditions exclude" in captured.err
+        assert "W301" not in captured.out
+
+
+def test_warnings_are_part_of_the_json_document(tmp_path, spec, capsys):
+    path = tmp_path / "overlap.attn"
+    path.write_text(OVERLAPPING)
+    for command in ("compile", "explain", "show"):
+        assert main([command, str(path), "--json"]) == 0
+        captured = capsys.readouterr()
+        (warning,) = json.loads(captured.out)["warnings"]
+        assert (warning["code"], warning["severity"], warning["span"]["line"]) == ("W301", "warning", 4)
+        assert [note["span"]["line"] for note in warning["notes"]] == [4, 5]
+        assert captured.err == ""
+    assert main(["compile", str(spec), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_explain_explains_warnings(capsys):
+    assert main(["explain", "W301"]) == 0
+    assert "counts twice" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import attndsl
 from attndsl.api import import_source
 from attndsl.examples import example_files
+from attndsl.ir.types import HEADS, KV_HEADS
 from attndsl.language import load_text
 from attndsl_codegen.linker import MODULES, PACKAGE, imports_for, library, link, mentioned
 from attndsl_codegen.names import class_name, function_name, safe
@@ -190,9 +191,9 @@ def works(text, heads=2, kv_heads=1):
     generator = torch.Generator().manual_seed(0)
     inputs = {}
     for value in program.inputs:
-        axes = {"query": [heads], "kv": [kv_heads], "none": []}[value.type.heads.value]
+        axes = {HEADS: [heads], KV_HEADS: [kv_heads], None: []}[value.type.heads]
         extents = value.type.tokens.extents(sizes)
-        shape = (2, *axes, *extents, *([4] if value.type.width else []))
+        shape = (2, *axes, *extents, *([] if value.type.width is None else [4]))
         real = value.type.kind == "real"
         labels = torch.randint(0, 2, shape, generator=generator)
         inputs[value.name] = torch.randn(shape, generator=generator) if real else labels
@@ -202,7 +203,7 @@ def works(text, heads=2, kv_heads=1):
     function = getattr(generated, generated.__all__[1])
     check(run(lambda t: module(*t.values(), return_lse=True), inputs), run_exact(program, inputs), 1e-5)
     assert torch.equal(function(*inputs.values()), module(*inputs.values()))
-    assert generated.self_check(generated.results, generated.ARGUMENTS, sizes, False) == 0
+    assert generated.self_check(generated.results, generated.ARGUMENTS, (), sizes, False) == 0
     return generated
 
 

@@ -8,12 +8,18 @@ from attndsl.analysis.predicate import make_predicate
 from attndsl.examples import example_files
 from tests.examples.cases import CASES, FIXED, Case, defined_row
 from tests.examples.definitions import DEFINITIONS, At
+from tests.examples.every_formula import FORMULAS
 
 
 def test_every_example_has_a_definition_and_cases() -> None:
+    """The keys of one query where a mask is all there is to it, else a formula; some have both."""
     names = set(example_files())
-    assert names == set(DEFINITIONS)
-    assert names == {case.name for case in CASES}
+    assert names == set(DEFINITIONS) | set(FORMULAS)
+    assert set(DEFINITIONS) == {case.name for case in CASES}
+    for name in names - set(FORMULAS):
+        program = attndsl.load(name)
+        assert [value.name for value in program.computed] == list(program.results)
+        assert not program.learned
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

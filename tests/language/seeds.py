@@ -107,4 +107,111 @@ attention one { tokens x[h, w]; input q, k, v : x; return attend(q, k, v, where 
 pattern both(step) = dilated(step) and not (global(2) or dilated(step + 1, i = i + 1))
 """,
     "attention least { tokens x[n]; input q : x; return attend(q, q, q) }",
+    """attention agent(grid = (7, 7)) {
+  tokens x[h, w]
+  input  q, k, v : x
+  learn  b1 : [49, 49] scalar shared
+  a = pool(q, to = grid)
+  z = attend(a, k, v, where = j.h >= 0, bias = b1[i.h * 7 + i.w, min(j.w, 48)])
+  y = attend(q, a, z, where = i.h <= last(j)[0] + 8)
+  return attend(q, a, z) + depthwise(v, 3), conv(v, 5, width = 8)
+}
+""",
+    """attention swin(P = 7, shift = 3) {
+  tokens x[h, w]
+  input  q, k, v : x
+  learn  table : [2*P - 1, 2*P - 1] scalar; learn one : [] scalar shared
+  tune   shift in (0, 3)
+  return attend(q, k, v, where = h: block(P, shift) and w: block(P, shift), times = one[0] * 2,
+                bias = table[i.h - j.h + P - 1, i.w - j.w + P - 1])
+}
+""",
+    """attention vq(codes = 512, L = 16) {
+  tokens x[n]
+  tokens cell[n // L, codes]
+  input  q, k, v : x
+  c = codebook(k, codes, decay = 0.9)
+  loss commit = c.loss * 0.25
+  t = (i // L, c.label[i])
+  tot = cumsum(sum(v, by = t, cell), axis = 0); cnt = cumsum(count(by = t, cell, of = x), axis = 0)
+  near = attend(q, c.hat, v, where = causal and i // L - j // L <= 1)
+  far  = attend(q, gather(c.code, cell, i.1), tot / max(cnt, 1), where = j.0 == i // L - 2, bias = log(cnt[j]))
+  all  = attend(q, c.code, mean(v, by = c.label), bias = log(c.count[j]))
+  return joint(near, far), all, all.lse
+}
+""",
+    """attention triple(w1 = 8) { tokens x[n]; input q, k1, k2, v1, v2 : x
+  near = abs(i - j.0) < w1 and abs(i - j.1) < w1
+  return attend(q, kron(k1, k2), kron(v1, v2), where = near), attend(q, k1, v1, normalize = sigmoid) }
+""",
+    """attention polyline {
+  tokens x[h, w]
+  input  q, k, v : x
+  input  la, lb  : x scalar
+  a = cumsum(la, axis = w)
+  b = cumsum(lb, axis = 0)
+  return (attend(q, k, v, bias = -abs(a[i.h, i.w] - a[i.h, j.w]) - abs(b[i.h, j.w] - b[j.h, j.w]))
+        + attend(q, k, v, bias = -abs(a[j.h, i.w] - a[j.h, j.w]) - abs(b[i.h, i.w] - b[j.h, i.w]))) / 2
+}
+""",
+    """attention core(g = 16, s0 = 64) {
+  tokens x[n]
+  tokens c[n // g]
+  input  q, k, v : x
+  a = gather(q, c, i * g + g - 1, outside = clamp)
+  m = j // g == i
+  cut = max(0, (i + 1 - s0) // g)
+  return joint(attend(q, attend(a, k, k, where = m), attend(a, k, v, where = m), where = j < cut),
+               attend(q, k, v, where = cut * g <= j and j <= i))
+}
+""",
+    """attention layer(count = 8, kinds = 3) {
+  tokens x[n <= 512]
+  input  y : x flat
+  input  kind : x int
+  learn  place : x shared
+  p = project(y, by = kind, classes = kinds)
+  q, k, v = split(project(p + place, 3), count)
+  z = attend(rotary(q), rotary(k, 500), v, where = causal and kind[i] >= kind[j])
+  return project(flat(z), width = 64), part(flat(z), 0, 8), cat(flat(q), y)
+}
+""",
+    """attention pools(m = 4) { tokens x[n]; input y : x flat; input gate : x scalar
+  f = tanh(split(project(mean(y, over = x)) * project(y), m))
+  g = sum(f, over = width)
+  g2 = g / max(norm(g, over = heads), 0.000000001)
+  z = (y - mean(y, over = x)) * (var(y, over = (x, width)) + 1e-8) ** -0.5
+  y2 = softmax(-z ** 2 / 2, over = x) * y + max(y, over = width) * sigmoid(gate)
+  loss spread = mean(z, over = (x, width))
+  return attend(v = y, score = g2[j]), y2 }
+""",
+    """attention volo { tokens x[h, w]; tokens p[h, w, 3, 3]; input q, v : x; input near : x bool
+  u = gather(v, p, (i.h + i.2 - 1, i.w + i.3 - 1), outside = zero)
+  back = sum(u, by = (i.h + i.2 - 1, i.w + i.3 - 1), x) + max(u, by = (i.h, i.w), x)
+  return attend(channels(q), channels(v), channels(back), scale = q.width ** -0.5, where = true),
+         relu(back) + elu(v) - silu(v) * gelu(v) / (1 + softplus(v)) + sin(v) * cos(v) }
+""",
+    """attention linear { tokens x[n]; tokens r[4]; input q, k, v : x; input mem : r; learn rk, rv : r
+  learn E : [4, 16] scalar
+  low = attend(v = mem, score = E[j, i], normalize = none, on = r)
+  lin = attend(elu(q) + 1, elu(k) + 1, v, normalize = linear, where = causal)
+  return joint(attend(q, k, v, where = sliding(8)), attend(q, rk, rv), attend(q, mem, low)), lin }
+""",
+    """attention choices(keep = 2, b = 4) {
+  tokens x[n]
+  tokens c[n // b]
+  tokens p[8]
+  input  q, k, v : x
+  input  h : x scalar
+  kb = mean(k, c, by = i // b)
+  g = minmax(dot(q[i], kb[j]), over = (i, j))
+  m = mass(g, 0.9, over = j, always = j == i // b)
+  best = top(h[j], 4, over = j, where = causal)
+  w = weights(gather(q, p, i + x.n - 8), k, where = j <= i + x.n - 8)
+  r = rank(h); e = minmax(h, over = x)
+  z = attend(q, k, v) * (softmax(h, over = heads) if top(h, keep, over = heads) else 0)
+  return attend(q, k, v, where = m[i, min(j // b, x.n // b - 1)] and causal), sum(w, by = j), z * e,
+         attend(q, k, v, where = best or r[i] // 4 == r[j] // 4, bias = 0.1 * dot(q[i], k[j]))
+}
+""",
 )

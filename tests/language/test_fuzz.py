@@ -9,18 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attndsl.diagnostics import AttnError
+from attndsl.ir.ops import OPS
 from attndsl.language import load_text
 from tests.language.seeds import SEEDS
 
 ROUNDS, ROUND = 20, 1000
 TOKEN = re.compile(r"\s+|\w+|[<>=!*/]{2}|.", re.DOTALL)
 CHARACTERS = "abijhnsxqkv_0129.,:;=()[]{}<>!+-*/%#\"'&|^~@?\\ \n\t\r\0\x7f\u00a0\u202eλ≤−é🙂"
-NAMES = "i j s head heads extent x q k v n h w doc gate near attend causal window dilated_window min clamp"
-KEYWORDS = "use pattern attention tokens input require return and or not if else true false"
+NAMES = (
+    "i j s head heads extent x q k v n h w doc gate near causal window dilated_window min clamp first last"
+)
+OPERATORS = " ".join(OPS)
+ARGUMENTS = "over by axis to on at of width where score times scale normalize outside decay classes"
+MODIFIERS = "scalar int bool flat shared none linear sigmoid zero clamp code label hat lse"
+KEYWORDS = (
+    "use pattern attention tokens input learn tune loss in require return and or not if else true false"
+)
 SIGNS = "( ) [ ] { } = == <= < ! , ; : . + - * / // % ** #"
 NUMBERS = "0 1 7 -1 2.5 1e3 0.0 9**9**9 4611686018427387904 99999999999999999999 1e999 __class__"
-PHRASES = 'use "other.attn"|use "../x.attn"|h: |where = |attend(q, k, v)|i // j|label[i]|x.h|i.0|\n'
-WORDS = [*f"{NAMES} {KEYWORDS} {SIGNS} {NUMBERS}".split(" "), *PHRASES.split("|")]
+PHRASES = (
+    'use "other.attn"|use "../x.attn"|h: |where = |attend(q, k, v)|i // j|label[i]|x.h|i.0|\n|over = x|by = i // 2'
+    "|q.width|codebook(k, 4)|sum(v, over = width)|gather(q, x, i)|project(q, 2)|learn t : [4, n] scalar|z.lse|(q, k)"
+)
+WORDS = [
+    *f"{NAMES} {OPERATORS} {ARGUMENTS} {MODIFIERS} {KEYWORDS} {SIGNS} {NUMBERS}".split(" "),
+    *PHRASES.split("|"),
+]
 
 
 def mutated(dice):

@@ -6,7 +6,7 @@ import pytest
 from attndsl.ir.index import Var
 from attndsl.ir.ops import Attend, Input
 from attndsl.ir.text import show
-from attndsl.ir.types import Heads
+from attndsl.ir.types import HEADS, KV_HEADS
 from attndsl.language import load_text
 from tests.language.masks import attention, expression, mask, masked, pairs, value
 
@@ -197,11 +197,17 @@ def test_types_of_inputs():
 
 
 def test_inputs_used_as_keys_or_values_only_may_have_fewer_heads():
-    program = attention("a = attend(q, k, v)\nreturn attend(a, q, v)")
+    program = attention("a = attend(q, k, v)\nreturn attend(a, k, v)")
     heads = {v.name: v.type.heads for v in program.inputs}
-    assert heads == {"q": Heads.QUERY, "k": Heads.KV, "v": Heads.KV}
+    assert heads == {"q": HEADS, "k": KV_HEADS, "v": KV_HEADS}
     assert program.grouped
     assert not attention("return attend(q, q, q)").grouped
+
+
+def test_keys_and_values_have_equally_many_heads():
+    """`v` goes with the key `q` once, so it has as many heads as the queries; then so has `k`."""
+    program = attention("a = attend(q, k, v)\nreturn attend(a, q, v)")
+    assert {v.type.heads for v in program.inputs} == {HEADS}
 
 
 def test_names_of_python_and_torch_are_names():
@@ -378,8 +384,8 @@ def test_types_of_results():
     attention cross { tokens x[n]; tokens y[m]; input q : x; input k : y; input values : y
       return attend(q, k, values) }""")
     assert program.value("out").type.tokens == program.token_sets[0]
-    assert program.value("out").type.width == "values"
-    assert program.value("out").type.heads is Heads.QUERY
+    assert program.value("out").type.width is Var("values.width")
+    assert program.value("out").type.heads is HEADS
 
 
 # --- names --------------------------------------------------------------------------------------

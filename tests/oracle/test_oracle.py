@@ -235,7 +235,8 @@ def test_the_oracle_is_the_mask():
     program = attndsl.load("swin", size=3, shift=1)
     q = torch.zeros(1, 1, 6, 8, 4)
     v = torch.eye(48).view(1, 1, 6, 8, 48)
-    weights = oracle(program)(q=q, k=q, v=v)[0, 0].flatten(0, 1)
+    table = {"table": torch.zeros(1, 5, 5)}
+    weights = oracle(program)(params=table, q=q, k=q, v=v)[0, 0].flatten(0, 1)
     np.testing.assert_array_equal(weights.numpy() > 0, attndsl.mask(program, h=6, w=8))
     np.testing.assert_allclose(weights.sum(-1).numpy(), 1.0)
 

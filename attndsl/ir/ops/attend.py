@@ -1,21 +1,43 @@
-"""`attend`: softmax attention of queries over the visible keys.
+"""`attend`: attention of queries over the visible keys.
 
-    s = scale * dot(q[i], k[j])  ->  score(s)  ->  + bias  ->  where  ->  softmax over j  ->  sum of v[j]
+    s = scale * dot(q[i], k[j]) -> score(s) -> + bias -> where -> normalize -> times -> sum of v[j]
 
-A query without a visible key yields zeros and a log-sum-exp of minus infinity.
+Softmax by default; `linear` divides by the row sum (kept away from zero by 1e-6, its sign preserved),
+`sigmoid` takes each score for itself, `none` takes the scores as they are. A query without a visible key
+yields zeros, and a log-sum-exp of minus infinity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
-from attndsl.ir.index import TRUE, Expr, Var
-from attndsl.ir.ops.base import IllTyped, OpParameter, OracleContext
+from attndsl.ir.index import TRUE, Const, Expr, Var
+from attndsl.ir.ops.base import (
+    Arguments,
+    Builder,
+    Hooks,
+    IllTyped,
+    Kernel,
+    Lowered,
+    Op,
+    Operand,
+    OpParameter,
+    OracleContext,
+    Read,
+    WrongOperand,
+    first_heads,
+)
 from attndsl.ir.problem import Problem
-from attndsl.ir.tokens import TokenSet
-from attndsl.ir.types import FeatureType, Heads
+from attndsl.ir.tokens import KEY, QUERY, SINGLE, Pairs, TokenSet
+from attndsl.ir.types import HEADS, FeatureType
+from attndsl.ir.walk import substitute, variables
+
+NORMALIZERS = ("softmax", "linear", "sigmoid", "none")
+SMALLEST_SUM = 1e-6
+"""`normalize = linear` divides by at least this, with the sign of the row sum."""
 
 
 @dataclass(frozen=True)
@@ -36,29 +58,38 @@ class NotAFeature(Problem):
 
     code: ClassVar[str] = "E306"
     title: ClassVar[str] = "`{name}` has no width, so it cannot be the {role} of attend"
-    label: ClassVar[str] = "an int, bool or scalar input"
+    label: ClassVar[str] = "an int, bool or scalar value"
     help: ClassVar[str] = "use it in `where` or `bias`, as {name}[i] or {name}[j]"
     name: str
     role: str
 
 
 @dataclass(frozen=True)
-class Attend:
-    """One attention: three operands and the pair expressions that shape the scores."""
+class Attend(Op):
+    """One attention: its operands and the pair expressions that shape the scores.
+
+    Attributes:
+        query_tokens, key_tokens: what `i` and `j` range over.
+        score_width: the width of queries and keys, or None if there are none.
+    """
 
     keyword: ClassVar[str] = "attend"
+    on_pairs: ClassVar[tuple[str, ...]] = ("q", "k", "v")
     parameters: ClassVar[tuple[OpParameter, ...]] = (
-        OpParameter("q", "feature", optional=False, help="queries"),
-        OpParameter("k", "feature", optional=False, help="keys"),
-        OpParameter("v", "feature", optional=False, help="values, on the keys' token set"),
+        OpParameter("q", "feature", positional=True, help="queries"),
+        OpParameter("k", "feature", positional=True, help="keys"),
+        OpParameter("v", "feature", optional=False, positional=True, help="values, on the keys' token set"),
         OpParameter("where", "condition", help="which pairs are visible"),
         OpParameter("bias", "real", help="added to the score"),
         OpParameter("score", "score", help="replaces the score `s`"),
         OpParameter("scale", "number", help="multiplies the dot product; q.width ** -0.5 by default"),
+        OpParameter("normalize", "word", words=NORMALIZERS, help="what makes weights of scores"),
+        OpParameter("times", "real", help="a factor of the normalised weight"),
+        OpParameter("on", "tokens", help="the queries' token set, where there is no `q`"),
     )
 
-    q: str
-    k: str
+    q: str | None
+    k: str | None
     v: str
     query_tokens: TokenSet
     key_tokens: TokenSet
@@ -67,61 +98,98 @@ class Attend:
     where: Expr = TRUE
     bias: Expr | None = None
     score: Expr | None = None
+    times: Expr | None = None
+    normalize: str = "softmax"
+    score_width: Expr | None = None
 
     @classmethod
-    def typed(
-        cls, names: Mapping[str, str], types: Mapping[str, FeatureType], expressions: Mapping[str, Expr]
-    ) -> Attend:
+    def domain(cls, given: Mapping[str, Any]) -> tuple[TokenSet, TokenSet] | None:
+        """The token sets of query and key."""
+        q, keys = given.get("q"), given.get("k", given.get("v"))
+        query = q.type.tokens if q is not None else given.get("on", SINGLE)
+        return None if keys is None else (query, keys.type.tokens)
+
+    @classmethod
+    def build(cls, args: Arguments, add: Builder) -> Operand:
+        """See `of`."""
+        return add(cls.of(args))
+
+    @classmethod
+    def of(cls, args: Arguments) -> Attend:
         """Checks the operands and gives the result its type.
 
         Raises:
             IllTyped: an operand has no width, or key and value live on different sets.
         """
-        for role, type_ in types.items():
-            if type_.width is None or type_.kind != "real":
-                raise IllTyped(NotAFeature(names[role], role), role)
-        q, k, v = types["q"], types["k"], types["v"]
-        query_tokens, key_tokens = q.tokens, k.tokens
-        if query_tokens is None or key_tokens is None:
-            raise IllTyped(NotAFeature(names["q"], "q"), "q")
-        if v.tokens != key_tokens:
-            raise IllTyped(KeyValueSets(key_tokens.name, v.tokens.name if v.tokens else "no set"), "v")
-        scale = expressions.get("scale", Var(f"{q.width}.width", "int") ** -0.5)
+        q, k, v = (args.get(role) for role in "qkv")
+        for role, operand in (("q", q), ("k", k), ("v", v)):
+            if operand is not None and (operand.type.width is None or operand.type.kind != "real"):
+                raise IllTyped(NotAFeature(str(operand), role), role)
+        domain = cls.domain(args.given)
+        assert domain is not None
+        query_tokens, key_tokens = domain
+        if not v.type.tokens.matches(key_tokens):
+            raise IllTyped(KeyValueSets(str(key_tokens), str(v.type.tokens)), "v")
+        _check_scored(args, q, k)
+        normalize = args.get("normalize", "softmax")
+        _check_pairs(args, query_tokens, key_tokens)
+        heads = _heads(args)
+        _check_sizes(heads, q, k, v)
+        own_heads = {} if heads in (None, HEADS) else {"heads": heads}
+        width = q.type.width if q is not None else None
         return cls(
-            **names,
+            None if q is None else q.name,
+            None if k is None else k.name,
+            v.name,
             query_tokens=query_tokens,
             key_tokens=key_tokens,
-            type=replace(q, width=v.width, heads=Heads.QUERY),
-            scale=scale,
-            where=expressions.get("where", TRUE),
-            bias=expressions.get("bias"),
-            score=expressions.get("score"),
+            type=FeatureType(
+                query_tokens,
+                batch=args.extra["batch"],
+                heads=heads,
+                width=v.type.width,
+                partial=normalize == "softmax" and "times" not in args,
+            ),
+            scale=args.get("scale", Const(1.0) if width is None else width**-0.5),
+            where=substitute(args.get("where", TRUE), own_heads),
+            bias=_put(args.get("bias"), own_heads),
+            score=_put(args.get("score"), own_heads),
+            times=_put(args.get("times"), own_heads),
+            normalize=normalize,
+            score_width=width,
         )
 
     @property
-    def operands(self) -> tuple[str, ...]:
+    def tensors(self) -> tuple[str, ...]:
         """Query, key and value."""
-        return self.q, self.k, self.v
+        return tuple(name for name in (self.q, self.k, self.v) if name is not None)
 
     @property
     def expressions(self) -> Mapping[str, Expr]:
         """The expressions that are present."""
-        every = {"where": self.where, "bias": self.bias, "score": self.score, "scale": self.scale}
-        return {name: expr for name, expr in every.items() if expr is not None}
+        names = ("where", "bias", "score", "scale", "times")
+        return {name: expr for name in names if (expr := getattr(self, name)) is not None}
 
-    def oracle(self, context: OracleContext, *operands: Any) -> tuple[Any, Any]:
+    def oracle(self, context: OracleContext, *tensors: Any) -> Any:
         """Output `(batch, heads, queries, width)` and natural log-sum-exp `(batch, heads, queries)`.
 
-        Operands are flattened to `(batch, heads, tokens, width)`; key/value heads divide query heads.
+        Key/value heads divide query heads.
         """
         xp = context.xp
-        q, k, v = operands
-        if context.rows is not None:
+        given = dict(zip((role for role in ("q", "k", "v") if getattr(self, role) is not None), tensors))
+        v = given["v"]
+        heads = int(context.size(self.type.heads)) if self.type.heads is not None else 1
+        q = given.get("q")
+        if q is not None and context.rows is not None:
             q = q[:, :, context.rows]
-        pairs = context.pairs(self.query_tokens, self.key_tokens, context.rows)
-        group = q.shape[1] // k.shape[1]
-        k, v = (xp.repeat_interleave(t, group, 1) for t in (k, v))
-        s = pairs(self.scale) * (q @ k.transpose(-1, -2))
+        pairs = context.pairs(self.query_tokens, self.key_tokens, heads)
+        v = _per_head(xp, v, heads)
+        if q is not None and "k" in given:
+            k = _per_head(xp, given["k"], heads)
+            s = pairs(self.scale) * (_per_head(xp, q, heads) @ k.transpose(-1, -2))
+        else:
+            count = prod(context.extents(self.query_tokens)) if context.rows is None else len(context.rows)
+            s = v.new_zeros((v.shape[0], heads, count, v.shape[2]))
 
         def shaped(s: Any, visible: Any = None) -> Any:
             if self.score is not None:
@@ -132,12 +200,133 @@ class Attend:
         # infinite: once it is known which pairs are visible, the others see constants.
         visible = xp.as_tensor(pairs(self.where)) & (shaped(s.detach()) != -xp.inf)
         s = shaped(xp.where(visible, s, s.detach()), visible)
+        weight, lse = self._weights(xp, s, visible)
+        if self.times is not None:
+            weight = weight * xp.where(visible, pairs(self.times, visible), 0.0)
+        out = weight @ v
+        return (out, lse) if self.type.partial else out
+
+    def _weights(self, xp: Any, s: Any, visible: Any) -> tuple[Any, Any]:
+        finite = xp.where(visible, s, 0.0)
+        if self.normalize == "sigmoid":
+            return xp.where(visible, xp.sigmoid(finite), 0.0), None
+        if self.normalize == "none":
+            return finite, None
+        if self.normalize == "linear":
+            total = finite.sum(-1, keepdim=True)
+            sign = xp.where(total < 0, -1.0, 1.0)
+            small = total.abs() < SMALLEST_SUM
+            return finite / xp.where(small, sign * SMALLEST_SUM, total), None
         s = xp.where(visible, s, -xp.inf)
         top = xp.amax(s, -1, keepdim=True).detach()
         top = xp.where(top == -xp.inf, 0.0, top)
         weight = xp.where(visible, xp.exp(xp.where(visible, s, 0.0) - top), 0.0)
         total = weight.sum(-1, keepdim=True)
         empty = total == 0
-        out = (weight @ v) / xp.where(empty, 1.0, total)
         lse = xp.where(empty, -xp.inf, xp.log(xp.where(empty, 1.0, total)) + top)
-        return out, lse[..., 0]
+        return weight / xp.where(empty, 1.0, total), lse[..., 0]
+
+    @property
+    def contracts(self) -> bool:
+        """Whether sums over keys come first: the weights are plain products, all visible or causal."""
+        plain = self.normalize in ("linear", "none") and self.q is not None and self.k is not None
+        return (
+            plain
+            and self.score is None
+            and self.bias is None
+            and self.times is None
+            and (self.where is TRUE or self.causal)
+        )
+
+    @property
+    def causal(self) -> bool:
+        """Whether a query sees the keys up to its own place, and nothing else."""
+        if len(self.query_tokens.axes) != 1 or self.query_tokens != self.key_tokens:
+            return False
+        (i,), (j,) = self.query_tokens.coordinates(QUERY), self.key_tokens.coordinates(KEY)
+        return self.where is (j <= i)
+
+    @property
+    def kernel(self) -> str:
+        """Softmax over tiles; other weights in chunks of queries, contracted first where that is possible."""
+        if isinstance(self.key_tokens.origin, Pairs):
+            return "paired"
+        if self.contracts:
+            return "contracted"
+        return "tiled" if self.type.partial and self.q is not None and self.k is not None else "chunked"
+
+    def lowered(self) -> Lowered:
+        """A kernel, with the pair expressions as its hooks."""
+        reads = tuple(None if name is None else Read(name) for name in (self.q, self.k, self.v))
+        results = ("", "_lse" if self.type.partial else None)
+        return Lowered("attend", (Kernel(self.kernel), Hooks(self), *reads), results)
+
+    def flops(self) -> Expr:
+        """Two products per visible pair: scores over the queries' width, values over their own."""
+        heads = self.type.heads if self.type.heads is not None else Const(1)
+        assert self.type.width is not None
+        scores = Const(0) if self.score_width is None else self.score_width
+        return 2 * Var("pairs") * heads * (scores + self.type.width)
+
+
+def _per_head(xp: Any, tensor: Any, heads: int) -> Any:
+    group = heads // tensor.shape[1]
+    return tensor if group == 1 else xp.repeat_interleave(tensor, group, 1)
+
+
+def _put(expr: Expr | None, values: Mapping[str, Expr]) -> Expr | None:
+    return None if expr is None else substitute(expr, values)
+
+
+def _check_scored(args: Arguments, q: Operand | None, k: Operand | None) -> None:
+    """Scores come from `q` and `k`, or from `score` and `bias` without `s`."""
+    if q is not None and k is not None:
+        return
+    missing = "q" if q is None else "k"
+    if (q is None) != (k is None):
+        other = "k" if q is None else "q"
+        remedy = "give both, or neither together with score = ..."
+        raise IllTyped(WrongOperand(f"attend has `{other}` but no `{missing}`", "", remedy), other)
+    score = args.get("score")
+    if score is None or "s" in variables(score):
+        what = "without `q` and `k` there is no score `s`"
+        remedy = "pass queries and keys, or score = ... without `s`"
+        raise IllTyped(WrongOperand(what, "", remedy), "score" if score is not None else "v")
+
+
+def _check_pairs(args: Arguments, query_tokens: TokenSet, key_tokens: TokenSet) -> None:
+    """Keys on pairs are multiplied inside a plain softmax, and queries never live on pairs."""
+    if isinstance(query_tokens.origin, Pairs):
+        what = "queries cannot live on pairs"
+        raise IllTyped(WrongOperand(what, "", "pass what `kron` gives as keys and values"), "q")
+    if isinstance(key_tokens.origin, Pairs):
+        what = "keys on pairs go with a plain softmax of queries and keys"
+        if "times" in args or args.get("normalize", "softmax") != "softmax":
+            guilty = "times" if "times" in args else "normalize"
+            raise IllTyped(WrongOperand(what, "", f"leave out `{guilty}`"), guilty)
+        if "q" not in args:
+            raise IllTyped(WrongOperand(what, "", "pass queries and keys"), "v")
+
+
+def _check_sizes(heads: Expr | None, q: Operand | None, k: Operand | None, v: Operand) -> None:
+    """Query and key are equally wide; the heads of keys and values divide those of the queries."""
+    if q is not None and k is not None:
+        match q.type.width, k.type.width:
+            case Const() as wide, Const() as other if wide is not other:
+                widths = f"`{q}` has {wide.value} channels, `{k}` {other.value}"
+                what = f"queries and keys must be equally wide: {widths}"
+                raise IllTyped(WrongOperand(what, "", "project them to one width"), "k")
+    for role, operand in (("k", k), ("v", v)):
+        if operand is None or operand.type.heads is None:
+            continue
+        match heads, operand.type.heads:
+            case Const(int() as count), Const(int() as own) if count % own:
+                what = f"{count} query heads cannot share the {own} heads of `{operand}`"
+                remedy = "let the heads of keys and values divide those of the queries"
+                raise IllTyped(WrongOperand(what, "", remedy), role)
+
+
+def _heads(args: Arguments) -> Expr | None:
+    """The heads of the result: the queries', else those of whatever has heads."""
+    operands = (args.get(role) for role in "qkv")
+    return first_heads(args, *(operand.type for operand in operands if operand is not None))

@@ -1,36 +1,37 @@
-"""`input`: a tensor that the caller passes."""
+"""`input`, `learn` and state: tensors that come from outside the program."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from attndsl.ir.index import Expr
-from attndsl.ir.ops.base import OpParameter, OracleContext
+from attndsl.ir.ops.base import Op
 from attndsl.ir.types import FeatureType
 
 
 @dataclass(frozen=True)
-class Input:
+class Input(Op):
     """An argument of the attention, e.g. `input q : x` or `input label : x int`."""
 
     keyword: ClassVar[str] = "input"
-    parameters: ClassVar[tuple[OpParameter, ...]] = ()
 
-    name: str
     type: FeatureType
 
-    @property
-    def operands(self) -> tuple[str, ...]:
-        """An input reads nothing."""
-        return ()
 
-    @property
-    def expressions(self) -> Mapping[str, Expr]:
-        """An input computes nothing."""
-        return {}
+@dataclass(frozen=True)
+class Learn(Op):
+    """A learned tensor: `learn table : [13, 13] scalar`, or the weights of an operator.
 
-    def oracle(self, context: OracleContext, *operands: Any) -> Any:
-        """Inputs are given, not computed."""
-        raise TypeError(f"input {self.name} has no definition; its value is passed in")
+    Attributes:
+        init: how it starts: `normal` (deviation 0.02), `uniform` (within fan_in ** -0.5), `ones`, `zeros`.
+        fan_in: how many terms are summed with these weights.
+        state: a buffer that training updates without gradient.
+    """
+
+    keyword: ClassVar[str] = "learn"
+
+    type: FeatureType
+    init: Literal["normal", "uniform", "ones", "zeros"] = "normal"
+    fan_in: Expr | None = None
+    state: bool = False

@@ -3,6 +3,7 @@
 E1 syntax, E2 values, E3 tokens and types, E4 names and calls, E5 limits, E6 files.
 """
 
+from attndsl.ir.ops import WrongOperand
 from attndsl.language.problems.files import CannotRead, UseOutside
 from attndsl.language.problems.limits import (
     FileTooLarge,
@@ -44,6 +45,10 @@ from attndsl.language.problems.tokens import (
     FieldCoordinates,
     NoPair,
     NoSuchAxis,
+    NoSuchPart,
+    OnPairs,
+    Overlapping,
+    UnboundedParameter,
     UnseenExtent,
     WrongSet,
     WrongValue,
@@ -79,10 +84,13 @@ __all__ = [
     "NoPair",
     "NoReturn",
     "NoSuchAxis",
+    "NoSuchPart",
     "NoValue",
     "NotCallable",
     "NotLiteral",
     "NumberTooLarge",
+    "OnPairs",
+    "Overlapping",
     "RealInWhere",
     "Recursive",
     "Redeclared",
@@ -92,6 +100,7 @@ __all__ = [
     "TooManyArguments",
     "TooManyNodes",
     "TupleIndex",
+    "UnboundedParameter",
     "Unclosed",
     "UnexpectedCharacter",
     "UnexpectedEnd",
@@ -102,6 +111,7 @@ __all__ = [
     "UseOutside",
     "WhichAttention",
     "WrongKind",
+    "WrongOperand",
     "WrongSet",
     "WrongValue",
 ]

@@ -43,8 +43,9 @@ class Redeclared(Problem):
 
 @dataclass(frozen=True)
 class Reserved(Problem):
-    """The query `i`, the key `j`, the score `s`, `head`, `heads`, `extent`, the operators, the functions and
-    the axes have one meaning everywhere and cannot be bound to something else.
+    """The query `i`, the key `j`, the score `s`, `head`, `heads`, `extent` and the axes have one meaning
+    everywhere and cannot be bound to something else. A pattern is called, and so cannot have the name of an
+    operator or a function.
 
     `i`, `j` and `extent` are parameters of every pattern already: a call may set them, `causal(j = j + 1)`.
     """
@@ -62,8 +63,7 @@ class Reserved(Problem):
 class UnknownArgument(Problem):
     """A named argument, or a parameter set from outside, that is not declared.
 
-    Patterns take their own parameters and `i`, `j` and `extent`. `attend` takes q, k, v, where, bias, score
-    and scale.
+    Patterns take their own parameters and `i`, `j` and `extent`; LANGUAGE.md lists those of the operators.
     """
 
     code: ClassVar[str] = "E404"
@@ -170,13 +170,14 @@ class Misplaced(Problem):
 
 @dataclass(frozen=True)
 class BadModifier(Problem):
-    """Inputs are tensors with heads and a width unless a modifier says otherwise.
+    """Tensors have heads and a width unless a modifier says otherwise.
 
-    There is at most one modifier:
-
-        input q, k, v : x         # (batch, heads, *tokens, width)
-        input gate    : x scalar  # no width
-        input label   : x int     # integers, no width, no heads; bool likewise
+    input q, k, v : x             # (batch, heads, *tokens, width)
+    input y       : x flat        # no heads
+    input gate    : x scalar      # no width; `scalar flat` has neither
+    input label   : x int         # integers, no width, no heads; bool likewise
+    learn memory  : r             # (heads, *tokens, width), the width of the first input
+    learn table   : [13] scalar   # per head; `scalar shared` is one for all heads
     """
 
     code: ClassVar[str] = "E411"

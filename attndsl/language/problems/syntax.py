@@ -103,10 +103,10 @@ class ForeignOperator(Problem):
 
 @dataclass(frozen=True)
 class ForeignWord(Problem):
-    """A misspelt keyword, one of another language, or one of a later version of this one.
+    """A misspelt keyword, or one of another language.
 
     A file holds `use "file.attn"`, `pattern name(...) = ...` and `attention name { ... }`. The body of an
-    attention holds `tokens`, `input`, `require`, `name = expression` and `return`.
+    attention holds `tokens`, `input`, `learn`, `tune`, `require`, `loss`, `name = expression` and `return`.
     """
 
     code: ClassVar[str] = "E107"
@@ -133,7 +133,8 @@ class StrayBracket(Problem):
 class KeywordAsName(Problem):
     """A keyword where a name is needed. Keywords cannot name anything.
 
-    They are: use pattern attention tokens input require return and or not if else true false.
+    They are: use pattern attention tokens input learn tune in require loss return and or not if else true
+    false. (A part of a record may be called `loss`: c.loss.)
     """
 
     code: ClassVar[str] = "E109"

@@ -155,3 +155,77 @@ class WrongSet(Problem):
     tokens: str
     position: str
     other: str
+
+
+@dataclass(frozen=True)
+class UnboundedParameter(Problem):
+    """A learned tensor has one entry per token, but the number of tokens is known only at the call.
+
+    Bound the extent, and the parameter is made for the largest:
+
+        tokens x[n <= 4096]
+        learn position : x
+    """
+
+    code: ClassVar[str] = "E311"
+    title: ClassVar[str] = "`{name}` would have as many parameters as axis {axis} of {tokens} has tokens"
+    label: ClassVar[str] = "this length is known only at the call"
+    help: ClassVar[str] = "{remedy}"
+    name: str
+    tokens: str
+    axis: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class NoSuchPart(Problem):
+    """An operator with several results gives a record, whose parts are chosen with a dot.
+
+    c = codebook(k, 512)
+    c.code, c.label, c.hat, c.count, c.loss
+    """
+
+    code: ClassVar[str] = "E312"
+    title: ClassVar[str] = "`{record}` has no part `{part}`"
+    label: ClassVar[str] = "unknown part"
+    help: ClassVar[str] = "{remedy}"
+    record: str
+    part: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Overlapping(Problem):
+    """Two parts of one `joint` attend to the same keys, and may both see some of them.
+
+    The keys of a joint softmax form a multiset: a key that two parts show counts twice. If that is not
+    meant, let the conditions exclude each other:
+
+        joint(attend(q, k, v, where = causal and sliding(64)),
+              attend(q, k, v, where = sinks(4) and j < i - 64))
+
+    Where it is meant, the warning may be ignored.
+    """
+
+    code: ClassVar[str] = "W301"
+    severity: ClassVar[str] = "warning"
+    title: ClassVar[str] = "`joint` may count {keys} twice"
+    label: ClassVar[str] = "a key that two parts show counts twice"
+    help: ClassVar[str] = "if that is not meant, let the conditions exclude each other, e.g. `and not ...`"
+    keys: str
+
+
+@dataclass(frozen=True)
+class OnPairs(Problem):
+    """`kron` gives a token for every pair of tokens: n * n of them, which are never held in memory.
+
+    They serve as keys and values of one attend, which multiplies them on the way:
+
+        return attend(q, kron(k1, k2), kron(v1, v2))
+    """
+
+    code: ClassVar[str] = "E314"
+    title: ClassVar[str] = "{place} cannot live on pairs"
+    label: ClassVar[str] = "this has a token for every pair"
+    help: ClassVar[str] = "pass what `kron` gives to attend as `k` and `v`, and nowhere else"
+    place: str

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.fields import Field
-
 Grid = tuple[int, ...] | Mapping[str, tuple[int, ...]] | None
 
 
@@ -22,15 +20,41 @@ class Tokens(NamedTuple):
     symbols: tuple[str | None, ...]
     extents: Callable[[dict[str, Any]], tuple[int, ...]]
 
+    def count(self, sizes: dict[str, Any]) -> int:
+        """How many tokens there are."""
+        return math.prod(self.extents(sizes))
+
 
 class Argument(NamedTuple):
-    """An input: its token set, whether it has `query` heads, `kv` heads or none, a width, and its kind."""
+    """An input: its token set, whether it has `query` heads, `kv` heads or none, a width, and its kind.
+
+    `decodes`: it belongs to the queries, so a decoding step passes it for some positions only.
+    `values`: examples of an int input are less than this: classes number the weights that there are.
+    """
 
     name: str
     tokens: Tokens
     heads: str | None
     width: bool
     kind: str
+    decodes: bool = False
+    values: int = 4
+
+
+class Learned(NamedTuple):
+    """A learned tensor (or state, which training updates without gradient) and how it starts.
+
+    `shape` gives its full shape from `heads`, `kv heads` and the widths of the inputs.
+    """
+
+    name: str
+    tokens: Tokens
+    shape: Callable[[dict[str, Any]], tuple[int, ...]]
+    heads: bool = True
+    width: bool = True
+    init: str = "normal"
+    fan_in: Callable[[dict[str, Any]], int] | None = None
+    state: bool = False
 
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -38,7 +62,7 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def read_arguments(
-    arguments: tuple[Argument, ...], tensors: dict[str, Any], grid: Grid
+    arguments: tuple[Argument, ...], tensors: dict[str, Any], grid: Grid, offset: int | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor], bool]:
     """Sizes and fields for the mechanism, flattened tensors, and whether the first one came flattened.
 
@@ -50,21 +74,45 @@ def read_arguments(
         check_type(argument, tensors[argument.name])
     check_agreement(arguments, tensors)
     sizes: dict[str, Any] = {}
-    for argument in arguments:
+    full = [argument for argument in arguments if offset is None or not argument.decodes]
+    for argument in full:
         learn_symbols(argument, tensors[argument.name], grid, sizes)
     flat: dict[str, Tensor] = {}
     for argument in arguments:
-        learn_sizes(argument, tensors[argument.name], sizes)
-        flat[argument.name] = flatten(argument, tensors[argument.name], sizes)
+        if argument not in full:
+            learn_queries(argument, tensors[argument.name], offset, sizes)
+        learn_sizes(argument, tensors[argument.name], sizes, argument in full)
+        flat[argument.name] = flatten(argument, tensors[argument.name])
     check_heads(arguments, flat, sizes)
     reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
+    widest = next((flat[a.name].dtype for a in arguments if a.width), None)
+    sizes["input dtype"] = widest or (reals[0] if reals else torch.float32)
     sizes["real dtype"] = torch.float64 if torch.float64 in reals else torch.float32
-    for argument in arguments:
-        if not argument.width:
-            field = flat[argument.name].unflatten(-1, argument.tokens.extents(sizes))
-            flat[argument.name] = field.long() if argument.kind == "int" else field
-            sizes[argument.name] = Field(flat[argument.name])
     return sizes, flat, is_flat(arguments[0], tensors[arguments[0].name])
+
+
+def learned_tensor(learned: Learned, tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
+    """A learned tensor as (1, heads or 1, tokens, width or 1), cut to the tokens at hand.
+
+    Raises:
+        ValueError: the inputs have other heads or widths than it was made for, or more tokens.
+    """
+    if tuple(tensor.shape) != learned.shape(sizes):
+        raise ValueError(
+            f"{learned.name}: made with shape {tuple(tensor.shape)}, "
+            f"but the inputs need {learned.shape(sizes)}: see the constructor's heads and dim"
+        )
+    tensor = tensor.unsqueeze(0) if learned.heads else tensor[None, None]
+    tensor = tensor if learned.width else tensor.unsqueeze(-1)
+    extents = learned.tokens.extents(sizes)
+    if tensor.dim() == 3:
+        return tensor.unsqueeze(2)  # one value for all tokens
+    for axis, extent in enumerate(extents):
+        if extent > tensor.shape[2 + axis]:
+            most = tensor.shape[2 + axis]
+            raise ValueError(f"{learned.name}: made for at most {most} tokens along an axis, not {extent}")
+        tensor = tensor.narrow(2 + axis, 0, extent)
+    return tensor.flatten(2, -2)
 
 
 def check_type(argument: Argument, tensor: Any) -> None:
@@ -81,7 +129,8 @@ def check_type(argument: Argument, tensor: Any) -> None:
 
 def check_agreement(arguments: tuple[Argument, ...], tensors: dict[str, Tensor]) -> None:
     """All tensors on one device, those with a width of one type."""
-    first, widest = arguments[0].name, next(argument.name for argument in arguments if argument.width)
+    widths = [argument.name for argument in arguments if argument.width]
+    first, widest = arguments[0].name, widths[0] if widths else arguments[0].name
     for argument in arguments:
         name, tensor = argument.name, tensors[argument.name]
         if tensor.device != tensors[first].device:
@@ -137,11 +186,26 @@ def tokens_words(tokens: Tokens) -> str:
     return f"({', '.join(tokens.axes)})"
 
 
-def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> None:
+def learn_queries(argument: Argument, tensor: Tensor, offset: Any, sizes: dict[str, Any]) -> None:
+    """Reads how many queries a decoding step computes; they are positions from `offset` on."""
+    if not isinstance(offset, int) or isinstance(offset, bool):
+        raise TypeError(f"offset: expected an integer, got {type(offset).__name__}")
+    (count,), (total,) = token_shape(argument, tensor), argument.tokens.extents(sizes)
+    if offset < 0 or count < 1 or offset + count > total:
+        raise ValueError(
+            f"{argument.name}: {count} queries at offset {offset}, "
+            f"but there are keys for positions 0 to {total - 1}"
+        )
+    if sizes.setdefault("queries", count) != count:
+        raise ValueError(f"{argument.name}: {count} queries, expected {sizes['queries']}")
+    sizes["offset"] = offset
+
+
+def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any], full: bool = True) -> None:
     """Checks the extents and reads batch, heads and width."""
     extents = argument.tokens.extents(sizes)
     shape = token_shape(argument, tensor)
-    if shape != extents and shape != (math.prod(extents),):
+    if full and shape != extents and shape != (math.prod(extents),):
         raise ValueError(f"{argument.name}: tokens {shape}, but {argument.tokens.name} has {extents}")
     if min(extents) < 1:
         raise ValueError(
@@ -153,12 +217,14 @@ def learn_sizes(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> No
         sizes[f"{argument.name}.width"] = tensor.shape[-1]
 
 
-def flatten(argument: Argument, tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
-    """(batch, heads or 1, tokens, width), or (batch, heads or 1, tokens) for fields."""
+def flatten(argument: Argument, tensor: Tensor) -> Tensor:
+    """(batch, heads or 1, tokens, width or 1)."""
     if argument.heads is None:
         tensor = tensor.unsqueeze(1)
-    count = math.prod(argument.tokens.extents(sizes))
-    return tensor.reshape(*tensor.shape[:2], count, *tensor.shape[tensor.dim() - argument.width :])
+    if not argument.width:
+        tensor = tensor.unsqueeze(-1)
+    tensor = tensor.long() if argument.kind == "int" else tensor
+    return tensor.flatten(2, -2)
 
 
 def check_heads(arguments: tuple[Argument, ...], flat: dict[str, Tensor], sizes: dict[str, Any]) -> None:
@@ -175,23 +241,48 @@ def check_heads(arguments: tuple[Argument, ...], flat: dict[str, Tensor], sizes:
                     )
 
 
+def in_accumulation_type(flat: dict[str, Tensor], sizes: dict[str, Any]) -> dict[str, Tensor]:
+    """Real tensors in the type in which sums are made, so that half precision loses nothing on the way."""
+    return {name: t.to(sizes["real dtype"]) if t.is_floating_point() else t for name, t in flat.items()}
+
+
 def need(condition: Any, message: str) -> None:
     """Raises ValueError unless a requirement of the spec holds everywhere."""
     if not bool(torch.as_tensor(condition).all()):
         raise ValueError(message)
 
 
+class Result(NamedTuple):
+    """What a result looks like: its token set, and whether it has heads, a width, and token axes at all."""
+
+    tokens: Tokens
+    heads: bool = True
+    width: bool = True
+    single: bool = False
+
+
 def shaped(
-    found: list[tuple[Tensor, Tensor]],
-    tokens: tuple[Tokens, ...],
+    found: list[tuple[Tensor, Any]],
+    results: tuple[Result, ...],
     sizes: dict[str, Any],
     is_flat: bool,
     return_lse: bool,
 ) -> Any:
-    """Results with their token axes (unless the tokens came flattened), with log-sum-exp if asked for."""
-    results = []
-    for (out, lse), owner in zip(found, tokens):
-        if not is_flat:
-            out, lse = out.unflatten(2, owner.extents(sizes)), lse.unflatten(2, owner.extents(sizes))
-        results.append((out, lse) if return_lse else out)
-    return results[0] if len(results) == 1 else tuple(results)
+    """Results with the axes of their types (tokens as they came), with log-sum-exp if asked for."""
+    outputs = []
+    for (out, lse), result in zip(found, results):
+        if return_lse and lse is None:
+            raise ValueError("return_lse: this result is no softmax over keys, so it has no log-sum-exp")
+        out = out.to(sizes["input dtype"]) if out.is_floating_point() else out
+        out = with_axes(out if result.width else out.squeeze(-1), result, sizes, is_flat)
+        outputs.append((out, with_axes(lse, result, sizes, is_flat)) if return_lse else out)
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def with_axes(value: Tensor, result: Result, sizes: dict[str, Any], is_flat: bool) -> Tensor:
+    """(batch, heads, tokens, ...) with the token axes apart and absent axes left out."""
+    if result.single:
+        value = value.squeeze(2)
+    elif not is_flat and len(result.tokens.axes) > 1:
+        value = value.unflatten(2, result.tokens.extents(sizes))
+    return value if result.heads else value.squeeze(1)

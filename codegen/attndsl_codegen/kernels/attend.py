@@ -1,49 +1,50 @@
-"""`tiled` and `dense`: two ways to run one attend on flattened tensors. The second is the definition."""
+"""How one attend runs on tensors (batch, heads, tokens, width): by a kernel, or by its definition."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attndsl_codegen.kernels.definition import query_extents, weighted_rows
 from attndsl_codegen.kernels.mechanism import Mechanism
-from attndsl_codegen.kernels.plan import Plan, make_plan
-from attndsl_codegen.kernels.softmax import per_query_head, shaped_scores, visible_scores
-from attndsl_codegen.kernels.tiled import TiledAttention
 
-Attend = Callable[..., tuple[Tensor, Tensor]]
-PLANS: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
-MAX_PLANS = 32
+Attend = Callable[..., tuple[Tensor, Any]]
+"""attend(kernel, mechanism, at, q, k, v): the output, and the log-sum-exp where there is one."""
 
 
-def tiled(
-    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The attend tile by tile: only tiles that hold visible pairs are computed."""
-    if q.shape[-1] != k.shape[-1]:
+def by_kernel(
+    kernel: Callable[..., Any], mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Any
+) -> tuple[Tensor, Any]:
+    """The attend by the kernel that was chosen for it."""
+    return kernel(mechanism, *aligned(mechanism, at, q, k, v))
+
+
+def aligned(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Any
+) -> tuple[dict[str, Any], Any, Any, Any]:
+    """Operands of one batch size, queries with all heads of the result, widths that agree."""
+    tensors = [t for t in (q, k, v) if t is not None]
+    fields = [at[name].data for name in (*mechanism.real_fields, *mechanism.mask_fields)]
+    batch = max(t.shape[0] for t in (*tensors, *fields))
+    heads = next((t.shape[1] for t in (*tensors, *fields) if t.shape[1] > 1), 1)
+    if q is not None and k is not None and q.shape[-1] != k.shape[-1]:
         query_name, key_name = mechanism.operands
         raise ValueError(f"{key_name}: width {k.shape[-1]}, but {query_name} has width {q.shape[-1]}")
-    plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
-    fields = [at[name].data for name in mechanism.real_fields]
-    return TiledAttention.apply(mechanism, plan, at, q, k, v, *fields)  # type: ignore[no-any-return]
+    q, k, v = (None if t is None else t.expand(batch, *t.shape[1:]) for t in of_one_type(q, k, v))
+    if q is not None and q.shape[1] != heads:
+        q = q.expand(-1, heads, -1, -1)
+    return {**at, "heads": heads}, q, k, v
 
 
-def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
-    """The plan for these sizes; plans that depend on fields are made anew at every call."""
-    extents = mechanism.query.extents(at), mechanism.key.extents(at)
-    if mechanism.mask_fields:
-        return make_plan(mechanism, extents, batch, heads, at)
-    numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
-    key = (mechanism, extents, numbers)
-    if key not in PLANS:
-        PLANS[key] = make_plan(mechanism, extents, batch, heads, at)
-        if len(PLANS) > MAX_PLANS:
-            PLANS.popitem(last=False)
-    PLANS.move_to_end(key)
-    return PLANS[key]
+def of_one_type(*tensors: Any) -> tuple[Any, ...]:
+    """Tensors in the widest of their types: learned ones may differ from the inputs. Others as they are."""
+    widest = reduce(torch.promote_types, [t.dtype for t in tensors if isinstance(t, Tensor)])
+    return tuple(t.to(widest) if isinstance(t, Tensor) else t for t in tensors)
 
 
 def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
@@ -55,32 +56,19 @@ def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
     """
 
     def attend(
-        mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        i, j = (all_coordinates(tokens.extents(at)) for tokens in (mechanism.query, mechanism.key))
-        j = [coord.view(1, 1, -1) for coord in j]
-        head = torch.arange(q.shape[1]).view(-1, 1, 1, 1)
-        k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
-        out, lse = q.new_zeros(*q.shape[:3], v.shape[-1]), torch.full_like(q[..., 0], -torch.inf)
-        for part in (torch.arange(q.shape[2]) if rows is None else rows).split(chunk):
-            here, coords = {**at, "head": head}, [coord[part].view(1, -1, 1) for coord in i]
-            s = (q[:, :, None, part] * mechanism.scale(at)) @ k[:, :, None].transpose(-1, -2)
-            shown = shaped_scores(mechanism, here, s.detach(), coords, j) != -torch.inf
-            visible = torch.as_tensor(mechanism.where(*coords, *j, here)).expand_as(s) & shown
-            seen = visible.any(-1, keepdim=True)
-            s = visible_scores(mechanism, here, s, coords, j, visible)
-            # Rows without keys pass through finite numbers so that no NaN is born.
-            s = torch.where(visible, s, torch.where(seen, -torch.inf, 0.0))
-            weight = torch.where(seen, s.softmax(-1), 0.0)
-            row_lse = torch.where(seen[..., 0], s.logsumexp(-1), -torch.inf)
-            out = out.index_copy(2, part, (weight @ v[:, :, None])[:, :, 0].to(out.dtype))
-            lse = lse.index_copy(2, part, row_lse[:, :, 0])
+        kernel: Any, mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Any
+    ) -> tuple[Tensor, Any]:
+        at, q, k, v = aligned(mechanism, at, q, k, v)
+        k, v = (t if t is None or isinstance(t, Tensor) else t.product() for t in (k, v))
+        count = math.prod(query_extents(mechanism, at))
+        out = v.new_zeros(v.shape[0], at["heads"], count, v.shape[-1])
+        lse = torch.full(out.shape[:3], -torch.inf, dtype=at["real dtype"])
+        for part in (torch.arange(count) if rows is None else rows).split(chunk):
+            here = None if q is None else q[:, :, part]
+            found, found_lse = weighted_rows(mechanism, at, part, here, k, v)
+            out = out.index_copy(2, part, found.to(out.dtype))
+            if found_lse is not None:
+                lse = lse.index_copy(2, part, found_lse)
         return out, lse
 
     return attend
-
-
-def all_coordinates(extents: tuple[int, ...]) -> list[Tensor]:
-    """The coordinates of every token, per axis."""
-    grid = torch.meshgrid(*(torch.arange(extent) for extent in extents), indexing="ij")
-    return [coord.flatten() for coord in grid]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,13 +16,10 @@ class Field:
         self.data = data
         self.extents = data.shape[2:]
 
-    def __call__(self, *coords: Tensor | int) -> Tensor:
+    def __call__(self, *coords: Tensor | int) -> Any:
         """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped: (batch, heads, ...)."""
-        index = torch.zeros((), dtype=torch.long)
-        for coord, extent in zip(coords, self.extents):
-            index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
-        index = index.to(self.data.device)
-        flat = self.data.flatten(2)
+        index = self.number(*coords)
+        flat = self.data.flatten(2, 1 + len(self.extents))
         if index.dim() == 0:
             return flat[:, :, index.view(1, 1, 1)]
         if index.dim() < 4:
@@ -32,6 +30,43 @@ class Field:
         batch = torch.arange(flat.shape[0], device=index.device).view(-1, 1, 1, 1, 1)
         return flat[batch, heads, index]
 
+    def number(self, *coords: Tensor | int) -> Tensor:
+        """Token numbers of coordinates, clamped to the field's tokens."""
+        index = torch.zeros((), dtype=torch.long)
+        for coord, extent in zip(coords, self.extents):
+            index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
+        return index.to(self.data.device)
+
+
+class Vectors(NamedTuple):
+    """Vectors of pairs, (..., width), and the pairs through which they get a gradient (None: all)."""
+
+    values: Tensor
+    visible: Tensor | None
+
+
+class VectorField(Field):
+    """A feature with a width, (batch, heads or 1, *extents, width), whose vectors meet in `dot`."""
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+        self.extents = data.shape[2:-1]
+
+    def __call__(self, *coords: Tensor | int) -> Any:
+        """Vectors at coordinates."""
+        return Vectors(super().__call__(*coords), None)
+
+
+def dot(a: Vectors, b: Vectors) -> Tensor:
+    """The products of vectors, one per pair; a matrix product where rows and columns vary apart."""
+    x, y = (v.values.to(torch.promote_types(v.values.dtype, torch.float32)) for v in (a, b))
+    if x.shape[-2] == 1 and y.shape[-3] == 1:
+        found = x.squeeze(-2) @ y.squeeze(-3).transpose(-1, -2)
+    else:
+        found = (x * y).sum(-1)
+    visible = b.visible if a.visible is None else a.visible
+    return found if visible is None else torch.where(visible, found, found.detach())
+
 
 class VisibleField:
     """A field that gets a gradient through visible pairs only, even where a derivative is infinite."""
@@ -40,10 +75,26 @@ class VisibleField:
         self.field = field
         self.visible = visible
 
-    def __call__(self, *coords: Tensor | int) -> Tensor:
-        """As the field's, one value per pair."""
+    def __call__(self, *coords: Tensor | int) -> Any:
+        """As the field's, one value (or vector) per pair."""
         values = self.field(*coords)
+        if isinstance(values, Vectors):
+            return values._replace(visible=self.visible)
         return torch.where(self.visible, values, values.detach())
+
+
+class FieldAt:
+    """A field for pairs of tiles, each of its own batch element and head, (pairs, 1, 1)."""
+
+    def __init__(self, field: Field, batch: Tensor, head: Tensor) -> None:
+        self.field = Field(field.data.to(batch.device))
+        batches, heads = field.data.shape[:2]
+        self.batch = batch if batches > 1 else torch.zeros_like(batch)
+        self.head = head if heads > 1 else torch.zeros_like(head)
+
+    def __call__(self, *coords: Tensor | int) -> Tensor:
+        """Values at coordinates (pairs, queries, keys), clamped."""
+        return self.field.data.flatten(2)[self.batch, self.head, self.field.number(*coords)]
 
 
 class Pyramid:
@@ -84,8 +135,8 @@ class FieldRange:
 
     def __init__(self, pyramid: Pyramid, batch: Tensor, head: Tensor) -> None:
         self.pyramid = pyramid
-        _, heads, *self.extents = pyramid.least[pyramid.base].shape
-        self.batch = batch
+        batches, heads, *self.extents = pyramid.least[pyramid.base].shape
+        self.batch = batch if batches > 1 else torch.zeros_like(batch)
         self.head = head if heads > 1 else torch.zeros_like(head)
 
     def least(self, *box: Tensor) -> Tensor:

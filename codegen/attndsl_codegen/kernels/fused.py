@@ -1,4 +1,8 @@
-"""PyTorch's fused CPU attention, for steps without a score function or bias: the same result, faster."""
+"""PyTorch's fused CPU attention, for steps without a score function: the same result, faster.
+
+Tensors are (batch * heads, tiles, tokens, width); masks are additive and broadcast. The operators lay their
+results out token by token, then tile by tile: with one tile each, results can be used without a copy.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ import torch
 from torch import Tensor
 
 from attndsl_codegen.kernels.mechanism import Mechanism
-from attndsl_codegen.kernels.softmax import per_kv_head, per_query_head
 
 FUSED: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 FUSED_BACKWARD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
@@ -18,50 +21,57 @@ NEVER = 1e30
 
 
 def can_fuse(mechanism: type[Mechanism], q: Tensor, v: Tensor) -> bool:
-    """Whether the fused operators compute this step: plain scores, equal widths, on a CPU."""
-    plain = mechanism.score is None and mechanism.bias is None
-    return plain and FUSED is not None and q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
+    """Whether the fused operators compute these steps: scores that a mask can express, on a CPU."""
+    here = FUSED is not None and q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
+    return here and mechanism.score is None and not mechanism.real_fields
 
 
-def additive_mask(visible: Tensor | None, batch: int, heads: int, dtype: torch.dtype) -> Tensor | None:
-    """Zero where visible and minus infinity elsewhere, (1 or batch * heads, tiles, queries, keys)."""
-    if visible is None:
-        return None
-    mask = torch.zeros_like(visible, dtype=dtype).masked_fill_(~visible, -torch.inf)
-    if mask.dim() == 3:
-        return mask.unsqueeze(0)
-    return mask.expand(batch, heads, *mask.shape[-3:]).flatten(0, 1)
+def in_rows(tensor: Tensor) -> Tensor:
+    """The fused operators take the channels of a token to be neighbours in memory, without a check."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def tiles_apart(mask: Tensor | None, *tensors: Tensor) -> bool:
+    """Whether tiles can be batch elements of their own: no copies are needed, and all share the mask."""
+    shared = mask is None or mask.shape[:2] == (1, 1)
+    return shared and all(tensor.is_contiguous() for tensor in tensors)
+
+
+def apart(tensor: Tensor) -> Tensor:
+    """(batch * heads, tiles, ...) as (batch * heads * tiles, 1, ...)."""
+    return tensor.flatten(0, 1).unsqueeze(1)
 
 
 def fused_forward(
-    scale: float, dtype: torch.dtype, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None
+    scale: float, tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Output and natural log-sum-exp, as `softmax_forward`."""
-    batch, heads = q.shape[:2]
-    q, k, v = (per_query_head(t, heads).to(dtype).flatten(0, 1) for t in (q, k, v))
-    mask = additive_mask(visible, batch, heads, dtype)
+    """Output and natural log-sum-exp (batch * heads, tiles, queries)."""
+    shape = tensors[0].shape[:2]
+    separate = tiles_apart(mask, *tensors)
+    q, k, v = (apart(t) if separate else in_rows(t) for t in tensors)
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=mask, scale=scale)
     if mask is not None:
-        lse = lse.masked_fill((mask == -torch.inf).all(-1), -torch.inf)
-    return out.unflatten(0, (batch, heads)), lse.unflatten(0, (batch, heads))
+        lse = lse.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)
+    if separate:
+        out, lse = (t.squeeze(1).unflatten(0, shape) for t in (out, lse))
+    return out, lse
 
 
 def fused_backward(
     scale: float,
-    dtype: torch.dtype,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    visible: Tensor | None,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    mask: Tensor | None,
     saved: tuple[Tensor, Tensor],
     grad_out: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v, where nothing flows into the log-sum-exp."""
-    (batch, heads), kv_heads = q.shape[:2], k.shape[1]
-    tensors = [per_query_head(t, heads).to(dtype).flatten(0, 1) for t in (q, k, v)]
-    out, grad_out = (t.to(dtype).flatten(0, 1) for t in (saved[0], grad_out))
-    lse = saved[1].to(dtype).flatten(0, 1).nan_to_num(neginf=NEVER, posinf=NEVER)
-    mask = additive_mask(visible, batch, heads, dtype)
-    grads = FUSED_BACKWARD(grad_out, *tensors, out, lse, 0.0, False, attn_mask=mask, scale=scale)
-    grad_q, grad_k, grad_v = (grad.unflatten(0, (batch, heads)) for grad in grads)
-    return grad_q, per_kv_head(grad_k, kv_heads), per_kv_head(grad_v, kv_heads)
+    out, lse = saved
+    lse = lse.nan_to_num(neginf=NEVER, posinf=NEVER)
+    shape = lse.shape[:2]
+    separate = tiles_apart(mask, *tensors, out, lse, grad_out)
+    q, k, v, out, grad_out = (apart(t) if separate else in_rows(t) for t in (*tensors, out, grad_out))
+    lse = apart(lse) if separate else lse
+    grads = FUSED_BACKWARD(grad_out, q, k, v, out, lse, 0.0, False, attn_mask=mask, scale=scale)
+    if separate:
+        grads = tuple(grad.squeeze(1).unflatten(0, shape) for grad in grads)
+    return grads

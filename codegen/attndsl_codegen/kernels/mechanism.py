@@ -17,21 +17,30 @@ class Mechanism(Protocol):
     """
 
     operands: ClassVar[tuple[str, str]]
-    """The names of queries and keys, for messages."""
+    """The names of queries and keys, for messages; empty where there are none."""
     query: ClassVar[Tokens]
     key: ClassVar[Tokens]
     query_tile: ClassVar[tuple[int, ...]]
     key_tile: ClassVar[tuple[int, ...]]
+    query_steps: ClassVar[tuple[int, ...]]
+    key_steps: ClassVar[tuple[int, ...]]
+    """Into how many residue classes the axes are split; empty where none is."""
     varies_by_batch: ClassVar[bool]
     varies_by_head: ClassVar[bool]
     mask_fields: ClassVar[tuple[str, ...]]
     """Fields that the mask looks up."""
     real_fields: ClassVar[tuple[str, ...]]
     """Fields that bias or score look up, with gradient."""
+    normalize: ClassVar[str]
+    """What makes weights of scores: `softmax`, `linear`, `sigmoid` or `none`."""
     score: ClassVar[Any]
     """The score in place of `s`, or None: score(s, *coordinates, at)."""
     bias: ClassVar[Any]
     """What is added to the score, or None: bias(*coordinates, at)."""
+    causal: ClassVar[bool]
+    """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
+    times: ClassVar[Any]
+    """A factor of the normalised weight, or None: times(*coordinates, at)."""
 
     @staticmethod
     def where(*arguments: Any) -> Tensor:

@@ -2,42 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attndsl_codegen.kernels.fields import FieldRange, Pyramid
+from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
+
+SHARED = 4
+"""So many query tiles with one mask are computed apart from others that visit equally many key tiles."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Query tiles that visit equally many key tiles.
+    """Query tiles that are computed alike: they visit equally many key tiles.
 
     Attributes:
         batch, head: the batch element and head they belong to; None for all.
-        queries: query tiles (members).
+        queries: query tiles (members,).
         keys: the key tiles of each (members, visited), ascending.
-        full: whether every pair is visible, so that no mask is needed.
+        classes: the masks of the visited tiles (1 or members, visited); None where everything is visible.
+        runs, query_runs: the same tiles as numbers of runs of consecutive tokens, (members, runs).
+        whole: whether every query slot holds a token.
+        window, query_window: first token and distance between members, where the keys (queries) of every
+            member are consecutive tokens; None where they are not.
     """
 
     batch: int | None
     head: int | None
     queries: Tensor
     keys: Tensor
-    full: bool
+    classes: Tensor | None = None
+    runs: Tensor | None = None
+    query_runs: Tensor | None = None
+    whole: bool = True
+    window: tuple[int, int] | None = None
+    query_window: tuple[int, int] | None = None
+
+    @property
+    def layer(self) -> tuple[slice, slice]:
+        """The batch elements and heads as slices."""
+        return one_or_all(self.batch), one_or_all(self.head)
+
+    def part(self, members: slice) -> Group:
+        """Some of the members."""
+        shared = self.classes is None or self.classes.shape[0] == 1
+        return replace(
+            self,
+            queries=self.queries[members],
+            keys=self.keys[members],
+            classes=self.classes if shared else self.classes[members],  # type: ignore[index]
+            runs=self.runs[members],  # type: ignore[index]
+            query_runs=self.query_runs[members],  # type: ignore[index]
+            window=moved(self.window, members.start),
+            query_window=moved(self.query_window, members.start),
+        )
+
+
+def moved(window: tuple[int, int] | None, members: int) -> tuple[int, int] | None:
+    """The window of a group without its first members."""
+    return None if window is None else (window[0] + members * window[1], window[1])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The groups of one attend, and the bricks they speak of."""
+    """The groups of one attend, the bricks they speak of, and the masks of their classes."""
 
     query: Bricks
     key: Bricks
+    masks: Tensor
     groups: list[Group]
+
+
+def one_or_all(index: int | None) -> slice:
+    """The slice that keeps one index, or everything."""
+    return slice(None) if index is None else slice(index, index + 1)
 
 
 def make_plan(
@@ -52,19 +95,24 @@ def make_plan(
     Args:
         at: sizes, and the fields that the mask depends on.
     """
-    query, key = Bricks(extents[0], mechanism.query_tile), Bricks(extents[1], mechanism.key_tile)
+    query = Bricks(extents[0], mechanism.query_tile, mechanism.query_steps, at.get("offset", 0))
+    key = Bricks(extents[1], mechanism.key_tile, mechanism.key_steps)
     layers = torch.cartesian_prod(
         torch.arange(batch if mechanism.varies_by_batch else 1),
         torch.arange(heads if mechanism.varies_by_head else 1),
     )
     pyramids = {name: Pyramid(at[name].data) for name in mechanism.mask_fields}
     pairs, full = visible_tiles(mechanism, query, key, layers, {**at, **pyramids})
+    classes, masks = mask_classes(mechanism, (query, key), pairs, full, at)
+    kept = classes >= 0
+    pairs, classes = pairs[kept], classes[kept]
     groups: list[Group] = []
     for b, h in layers.tolist():
         here = (pairs[:, 0] == b) & (pairs[:, 1] == h)
         owner = b if mechanism.varies_by_batch else None, h if mechanism.varies_by_head else None
-        groups += [Group(*owner, *part) for part in grouped(pairs[here, 2], pairs[here, 3], full[here])]
-    return Plan(query, key, groups)
+        every = Group(*owner, pairs[here, 2], pairs[here, 3], classes[here])
+        groups += [part for group in grouped(every, query) for part in alike(group)]
+    return Plan(query, key, masks, [placed(group, query, key) for group in groups])
 
 
 def visible_tiles(
@@ -78,7 +126,7 @@ def visible_tiles(
     axes = len(query.grid)
     sizes = torch.tensor(query.tile + key.tile)
     last = torch.tensor(query.grid + key.grid) - 1
-    edge = torch.tensor([extent % size != 0 for extent, size in zip(key.extents, key.tile)])
+    edge = key.ragged
     layer, lo, hi = layers, last.new_zeros(len(layers), len(last)), last.expand(len(layers), -1)
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     while len(lo) or not found:
@@ -128,16 +176,68 @@ def members(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
     return row, point
 
 
-def grouped(queries: Tensor, keys: Tensor, full: Tensor) -> list[tuple[Tensor, Tensor, bool]]:
-    """Query tiles with equally many key tiles: (query tiles, their key tiles, whether all are full)."""
+def grouped(every: Group, query: Bricks) -> list[Group]:
+    """Query tiles with equally many key tiles, those at a ragged border apart.
+
+    Args:
+        every: all tile pairs, one member each.
+    """
+    queries, keys = every.queries, every.keys
     if not len(queries):
         return []
     order = (queries * (keys.max() + 1) + keys).argsort()
-    queries, keys, full = queries[order], keys[order], full[order]
+    queries, keys, classes = queries[order], keys[order], every.classes[order]  # type: ignore[index]
     tiles, row, counts = torch.unique_consecutive(queries, return_inverse=True, return_counts=True)
-    unmasked = torch.ones_like(counts).scatter_reduce(0, row, full.long(), "amin")
-    groups: list[tuple[Tensor, Tensor, bool]] = []
-    for count, is_full in torch.stack([counts, unmasked], -1).unique(dim=0).tolist():
-        chosen = (counts == count) & (unmasked == is_full)
-        groups.append((tiles[chosen], keys[chosen[row]].view(-1, count), bool(is_full)))
+    whole = query.whole(tiles)
+    groups: list[Group] = []
+    for count, is_whole in torch.stack([counts, whole.long()], -1).unique(dim=0).tolist():
+        chosen = (counts == count) & (whole == bool(is_whole))
+        here = chosen[row]
+        parts = tiles[chosen], keys[here].view(-1, count), classes[here].view(-1, count)
+        groups.append(Group(every.batch, every.head, *parts))
     return groups
+
+
+def alike(group: Group) -> list[Group]:
+    """Members with the same masks, where there are several; the rest together."""
+    assert group.classes is not None
+    rows, number, counts = group.classes.unique(dim=0, return_inverse=True, return_counts=True)
+    parts: list[Group] = []
+    for which in (counts >= SHARED).nonzero().flatten().tolist():
+        members = number == which
+        classes = None if bool((rows[which] == 0).all()) else rows[which : which + 1]
+        parts.append(
+            replace(group, queries=group.queries[members], keys=group.keys[members], classes=classes)
+        )
+    rest = (counts < SHARED)[number]
+    if bool(rest.any()):
+        kept = group.classes[rest]
+        masked = kept if bool(kept.any()) else None
+        parts.append(replace(group, queries=group.queries[rest], keys=group.keys[rest], classes=masked))
+    return parts
+
+
+def placed(group: Group, query: Bricks, key: Bricks) -> Group:
+    """The group with its tiles as runs of tokens, and as windows where runs follow each other."""
+    whole = bool(query.whole(group.queries).all())
+    key_whole = bool(key.whole(group.keys.flatten()).all())
+    query_runs = query.runs(group.queries, query.run())
+    runs = key.runs(group.keys, key.run()).flatten(1)
+    return replace(
+        group,
+        runs=runs,
+        query_runs=query_runs,
+        whole=whole,
+        query_window=consecutive(query_runs, query.run()) if whole else None,
+        window=consecutive(runs, key.run()) if key_whole else None,
+    )
+
+
+def consecutive(runs: Tensor, length: int) -> tuple[int, int] | None:
+    """First token and distance of rows of runs that are consecutive tokens; None if they are not."""
+    if not bool((runs.diff(dim=1) == 1).all()):
+        return None
+    distances = runs[:, 0].diff()
+    if len(distances) and bool((distances != distances[0]).any()):
+        return None
+    return int(runs[0, 0]) * length, int(distances[0]) * length if len(distances) else 0

@@ -10,16 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.arguments import Argument, read_arguments
-from attndsl_codegen.kernels.attend import Attend, dense, tiled
+from attndsl_codegen.kernels.arguments import Argument, Learned, learned_tensor, read_arguments
+from attndsl_codegen.kernels.attend import Attend, by_kernel, dense
 
 TOLERANCE = 1e-5
 
 
-def example_inputs(arguments: tuple[Argument, ...], sizes: dict[str, Any], heads: int) -> dict[str, Tensor]:
-    """Random inputs of one batch element and width 16."""
+def example_inputs(
+    arguments: tuple[Argument, ...], learned: tuple[Learned, ...], sizes: dict[str, Any], heads: int
+) -> dict[str, Tensor]:
+    """Random inputs of one batch element and width 16, and random learned tensors."""
     generator = torch.Generator().manual_seed(0)
     inputs: dict[str, Tensor] = {}
+    at = {**sizes, "heads": heads, "kv heads": heads, **{f"{a.name}.width": 16 for a in arguments}}
     for argument in arguments:
         shape = (
             1,
@@ -30,15 +33,20 @@ def example_inputs(arguments: tuple[Argument, ...], sizes: dict[str, Any], heads
         if argument.kind == "real":
             inputs[argument.name] = torch.randn(shape, generator=generator)
         else:
-            high = 2 if argument.kind == "bool" else 4
+            high = 2 if argument.kind == "bool" else argument.values
             values = torch.randint(0, high, shape, generator=generator)
             inputs[argument.name] = values.bool() if argument.kind == "bool" else values
+    for tensor in learned:
+        inputs[tensor.name] = 0.3 * torch.randn(tensor.shape(at), generator=generator)
+        if tensor.init == "ones":
+            inputs[tensor.name] = 1.0 + inputs[tensor.name].abs()
     return inputs
 
 
 def run_with_gradients(
     results: Callable[..., Any],
     arguments: tuple[Argument, ...],
+    learned: tuple[Learned, ...],
     inputs: dict[str, Tensor],
     attend: Attend,
     rows: Tensor | None,
@@ -49,7 +57,9 @@ def run_with_gradients(
         for name, tensor in inputs.items()
     }
     at, flat, _ = read_arguments(arguments, leaves, None)
-    outputs = [out if rows is None else out[:, :, rows] for out, _ in results(at, attend, *flat.values())]
+    weights = [learned_tensor(tensor, leaves[tensor.name], at) for tensor in learned]
+    found, losses, _ = results(at, attend, *flat.values(), *weights)
+    outputs = [out if rows is None else out[:, :, rows] for out, _ in found] + list(losses.values())
     generator = torch.Generator().manual_seed(1)
     upstream = [torch.randn(out.shape, generator=generator).to(out.dtype) for out in outputs]
     torch.autograd.backward(outputs, upstream)
@@ -71,21 +81,25 @@ def relative_error(found: list[Tensor], exact: list[Tensor]) -> float:
 
 
 def self_check(
-    results: Callable[..., Any], arguments: tuple[Argument, ...], sizes: dict[str, Any], sampled: bool
+    results: Callable[..., Any],
+    arguments: tuple[Argument, ...],
+    learned: tuple[Learned, ...],
+    sizes: dict[str, Any],
+    sampled: bool,
 ) -> int:
-    """Compares the tiled path with the definition, forward and backward; prints errors and time.
+    """Compares the kernels with the definition, forward and backward; prints errors and time.
 
     Args:
         sampled: compute the definition for 64 of the queries only, where all would take too long.
     """
-    inputs = example_inputs(arguments, sizes, heads=1 if sampled else 4)
+    inputs = example_inputs(arguments, learned, sizes, heads=1 if sampled else 4)
     count = math.prod(arguments[0].tokens.extents(sizes))
     rows = torch.randperm(count, generator=torch.Generator().manual_seed(2))[:64] if sampled else None
     start = time.perf_counter()
-    found = run_with_gradients(results, arguments, inputs, tiled, rows)
+    found = run_with_gradients(results, arguments, learned, inputs, by_kernel, rows)
     seconds = time.perf_counter() - start
     exact_inputs = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
-    exact = run_with_gradients(results, arguments, exact_inputs, dense(rows), rows)
+    exact = run_with_gradients(results, arguments, learned, exact_inputs, dense(rows), rows)
     forward, backward = (relative_error(a, b) for a, b in zip(found, exact))
     passed = forward <= TOLERANCE and backward <= TOLERANCE
     print(

@@ -17,36 +17,94 @@ class Range(NamedTuple):
 
 
 class Bricks:
-    """A grid of tokens cut into boxes of `tile` tokens; tiles and tokens are numbered in row-major order."""
+    """A grid of tokens cut into boxes; tiles and tokens are numbered in row-major order.
 
-    def __init__(self, extents: tuple[int, ...], tile: tuple[int, ...]) -> None:
-        self.extents = extents
-        self.tile = tuple(min(size, extent) for size, extent in zip(tile, extents))
-        self.grid = tuple(-(-extent // size) for extent, size in zip(self.extents, self.tile))
+    An axis may be split into residue classes: it then counts as two sides, the phase (coordinate % step) and
+    the round (coordinate // step), so that a tile along rounds holds every `step`-th token.
+
+    Args:
+        tile: the sides of a tile, two for a split axis.
+        steps: into how many residue classes each axis is split; empty if none is.
+        offset: where the coordinates of a single axis start: the queries of a decoding step.
+    """
+
+    def __init__(
+        self, extents: tuple[int, ...], tile: tuple[int, ...], steps: tuple[int, ...] = (), offset: int = 0
+    ) -> None:
+        self.extents, self.offset = extents, offset
+        self.steps = steps or (1,) * len(extents)
+        cells: list[int] = []
+        starts: list[int] = []
+        for extent, step in zip(extents, self.steps):
+            first, last = offset // step, (offset + extent - 1) // step
+            cells += [last - first + 1] if step == 1 else [step, last - first + 1]
+            starts += [first] if step == 1 else [0, first]
+        self.cells, self.starts = tuple(cells), tuple(starts)
+        self.tile = tuple(min(size, cell) for size, cell in zip(tile, self.cells))
+        self.grid = tuple(-(-cell // size) for cell, size in zip(self.cells, self.tile))
         self.count = math.prod(self.grid)
         self.slots = math.prod(self.tile)
 
+    @property
+    def ragged(self) -> Tensor:
+        """Along which sides the last tiles may have slots without a token."""
+        sides = [cell % size != 0 for cell, size in zip(self.cells, self.tile)]
+        at = 0
+        for extent, step in zip(self.extents, self.steps):
+            at += 1 + (step > 1)
+            sides[at - 1] |= extent % step != 0
+        return torch.tensor(sides)
+
     def box(self, lo: Tensor, hi: Tensor) -> list[Range]:
-        """The tokens covered by ranges of tiles, per axis; `lo` and `hi` are (ranges, axes)."""
-        axes = zip(lo.unbind(-1), hi.unbind(-1), self.tile, self.extents)
-        return [Range(a * size, ((b + 1) * size - 1).clamp(max=extent - 1)) for a, b, size, extent in axes]
+        """The places covered by ranges of tiles, per side; `lo` and `hi` are (ranges, sides)."""
+        sides = zip(lo.unbind(-1), hi.unbind(-1), self.tile, self.cells, self.starts)
+        return [
+            Range(start + a * size, start + ((b + 1) * size - 1).clamp(max=cell - 1))
+            for a, b, size, cell, start in sides
+        ]
 
     def coordinates(self, tiles: Tensor) -> tuple[list[Tensor], Tensor]:
         """The coordinates of every slot, per axis (*tiles, slots), and which slots hold a token."""
-        coords: list[Tensor] = []
+        places: list[Tensor] = []
         exists = torch.ones((*tiles.shape, self.slots), dtype=torch.bool)
         slot, inner_tiles, inner_slots = torch.arange(self.slots), self.count, self.slots
-        for size, cells, extent in zip(self.tile, self.grid, self.extents):
-            inner_tiles, inner_slots = inner_tiles // cells, inner_slots // size
-            first = (tiles // inner_tiles % cells * size).unsqueeze(-1)
-            coord = first + slot // inner_slots % size
-            exists &= coord < extent
-            coords.append(coord.clamp(max=extent - 1))
+        for size, count, cell, start in zip(self.tile, self.grid, self.cells, self.starts):
+            inner_tiles, inner_slots = inner_tiles // count, inner_slots // size
+            first = (tiles // inner_tiles % count * size).unsqueeze(-1)
+            place = first + slot // inner_slots % size
+            exists &= place < cell
+            places.append(place.clamp(max=cell - 1) + start)
+        coords: list[Tensor] = []
+        for extent, step in zip(self.extents, self.steps):
+            coord = places.pop(0)
+            if step > 1:
+                coord = places.pop(0) * step + coord
+                exists &= (coord >= self.offset) & (coord < self.offset + extent)
+            coords.append(coord.clamp(self.offset, self.offset + extent - 1))
         return coords, exists
 
     def tokens(self, coords: list[Tensor]) -> Tensor:
         """Token numbers of coordinates."""
         number = torch.zeros_like(coords[0])
         for coord, extent in zip(coords, self.extents):
-            number = number * extent + coord
+            number = number * extent + coord - self.offset
         return number
+
+    def run(self) -> int:
+        """How many consecutive tokens tiles consist of: a divisor of last side and last extent."""
+        return math.gcd(self.tile[-1], self.extents[-1]) if self.steps[-1] == 1 else 1
+
+    def runs(self, tiles: Tensor, run: int) -> Tensor:
+        """The numbers of the runs of `run` tokens of each tile, (*tiles, slots / run), all inside."""
+        if run == 1:
+            return self.tokens(self.coordinates(tiles)[0])
+        coarse = Bricks(
+            (*self.extents[:-1], self.extents[-1] // run),
+            (*self.tile[:-1], self.tile[-1] // run),
+            self.steps,
+        )
+        return coarse.tokens(coarse.coordinates(tiles)[0])
+
+    def whole(self, tiles: Tensor) -> Tensor:
+        """Which tiles have a token in every slot."""
+        return self.coordinates(tiles)[1].all(-1)

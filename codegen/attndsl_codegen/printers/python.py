@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Mapping
 
+from attndsl.ir.functions import FUNCTIONS
 from attndsl.ir.index import Apply, Expr, Load, Var
 from attndsl.ir.text import ATOM, COMPARE, OR, PRODUCT, SELECT, SUM, TextPrinter
 from attndsl.ir.walk import postorder
@@ -84,12 +85,14 @@ class ArrayPrinter(TextPrinter):
                 return self.choice(*args), ATOM
             case "min" | "max" if any(arrays):
                 return self.extreme(name, args)
+            case "dot":
+                return f"dot({self.comma(args)})", ATOM
             case "ispow2" | "ceilpow2":
                 return f"{self.helpers[name]}({self.show(args[0])})", ATOM
             case "real":
                 return self.real(args[0]) if arrays[0] else (self._at(args[0], ATOM), ATOM)
-            case "exp" | "log" | "sqrt" | "tanh":
-                return f"{self.library if arrays[0] else 'math'}.{name}({self.show(args[0])})", ATOM
+            case _ if FUNCTIONS[name].torch:
+                return self.real_function(name, self.show(args[0]), arrays[0])
         return super().function(name, args)
 
     helpers: Mapping[str, str] = {"ispow2": "is_power_of_two", "ceilpow2": "power_of_two_above"}
@@ -101,6 +104,14 @@ class ArrayPrinter(TextPrinter):
             case Apply("not", (Apply("==", (a, b)),)):
                 return f"{self._at(a, SUM)} != {self._at(b, SUM)}", COMPARE
         return super().node(expr)
+
+    def real_function(self, name: str, argument: str, is_array: bool) -> tuple[str, int]:
+        """A function of one real number, in the form that its definition gives."""
+        if not is_array:
+            form = FUNCTIONS[name].python
+            text = form.format(argument)
+            return (text if form.endswith("({})") else f"({text})"), ATOM
+        return f"{self.library}.{name}({argument})", ATOM
 
     def operand(self, expr: Expr) -> str:
         """An expression as an operand of `&` or `|`."""
@@ -130,6 +141,12 @@ class TorchPrinter(ArrayPrinter):
     """Prints torch source."""
 
     library = "torch"
+
+    def real_function(self, name: str, argument: str, is_array: bool) -> tuple[str, int]:
+        """Arrays take torch's form."""
+        if is_array:
+            return FUNCTIONS[name].torch.format(argument), ATOM
+        return super().real_function(name, argument, is_array)
 
     def extreme(self, name: str, args: tuple[Expr, ...]) -> tuple[str, int]:
         """Numbers clamp, arrays meet in `torch.minimum`; `min(max(x, a), b)` is one clamp."""

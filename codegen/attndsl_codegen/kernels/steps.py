@@ -1,0 +1,184 @@
+"""The plan in steps: a few query tiles at a time, as views or as rows copied into a workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from attndsl_codegen.kernels.plan import Group, Plan
+from attndsl_codegen.kernels.rows import Rows, rows_of, windows
+
+WORKSPACE = 1 << 21
+"""Bytes of keys that a step gathers: what stays in the cache, and in memory that is mapped already."""
+
+
+class Step:
+    """A few query tiles of one group, for the batch elements and heads of their layer."""
+
+    def __init__(
+        self, plan: Plan, group: Group, layers: tuple[int, int], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.plan, self.group, self.device, self.dtype = plan, group, device, dtype
+        self.numbers: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
+        self.layer = group.layer
+        self.layers = (
+            layers[0] if group.batch is None else 1,
+            layers[1] if group.head is None else 1,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Tiles, query slots, key slots."""
+        visited = self.group.keys.shape[1]
+        return len(self.group.queries), self.plan.query.slots, visited * self.plan.key.slots
+
+    @cached_property
+    def exists(self) -> Tensor | None:
+        """Which query slots hold a token, (tiles, slots); None if all do."""
+        if self.group.whole:
+            return None
+        return self.plan.query.coordinates(self.group.queries)[1].to(self.device)
+
+    @cached_property
+    def i(self) -> list[Tensor]:
+        """Coordinates of the queries per axis, (tiles, queries, 1)."""
+        coords = self.plan.query.coordinates(self.group.queries)[0]
+        return [coord.unsqueeze(-1).to(self.device) for coord in coords]
+
+    @cached_property
+    def j(self) -> list[Tensor]:
+        """Coordinates of the keys per axis, (tiles, 1, keys)."""
+        coords = self.plan.key.coordinates(self.group.keys)[0]
+        return [coord.flatten(1).unsqueeze(-2).to(self.device) for coord in coords]
+
+    @cached_property
+    def visible(self) -> Tensor | None:
+        """Which pairs are visible, (1 or tiles, queries, keys); None if all are."""
+        classes = self.group.classes
+        if classes is None:
+            return None
+        visible = self.plan.masks.index_select(0, classes.flatten()).unflatten(0, classes.shape)
+        return visible.transpose(1, 2).flatten(2).to(self.device)
+
+    @cached_property
+    def hidden(self) -> Tensor | None:
+        """Minus infinity for pairs that are not visible, else zero, (1, 1 or tiles, queries, keys)."""
+        if self.visible is None:
+            return None
+        zeros = torch.zeros(self.visible.shape, dtype=self.dtype, device=self.device)
+        return zeros.masked_fill_(~self.visible, -torch.inf).unsqueeze(0)
+
+
+class Operand:
+    """A tensor (batch, heads, tokens, width) as steps read and write it.
+
+    Args:
+        side: whether its tokens are the `query` or the `key` ones.
+        heads: the number of query heads.
+    """
+
+    def __init__(self, tensor: Tensor, plan: Plan, side: str, heads: int) -> None:
+        self.query = side == "query"
+        self.bricks = plan.query if self.query else plan.key
+        self.run = self.bricks.run()
+        rows = rows_of(tensor, self.run, heads)
+        if rows is None:
+            self.run = 1
+            rows = rows_of(tensor, 1, heads)
+        if rows is None:  # strides that rows cannot follow
+            tensor = tensor.contiguous()
+            rows = rows_of(tensor, 1, heads)
+        assert rows is not None
+        self.tensor = tensor
+        self.rows: Rows = rows
+        self.shares_heads = tensor.shape[1] != heads
+        self.space: Tensor | None = None
+
+    def numbers(self, step: Step) -> Tensor:
+        """The rows of a step, computed once for all tensors of one layout."""
+        key = self.query, self.rows.layout
+        if key not in step.numbers:
+            step.numbers[key] = self._numbers(step)
+        return step.numbers[key]
+
+    def _numbers(self, step: Step) -> Tensor:
+        runs = step.group.query_runs if self.query else step.group.runs
+        assert runs is not None
+        if self.run < self.bricks.run():
+            runs = (runs.unsqueeze(-1) * self.bricks.run() + torch.arange(self.bricks.run())).flatten(1)
+        return self.rows.numbers(step.layer, runs.to(step.device))
+
+    def view(self, step: Step) -> Tensor | None:
+        """The tiles of a step without a copy, where its tokens are consecutive."""
+        place = step.group.query_window if self.query else step.group.window
+        if place is None or self.shares_heads:
+            return None
+        tiles, queries, keys = step.shape
+        return windows(self.tensor[step.layer], *place, (tiles, queries if self.query else keys))
+
+    def workspace(self, rows: int) -> Tensor:
+        """Memory for so many rows, the same from step to step."""
+        if self.space is None or len(self.space) < rows:
+            self.space = self.rows.table.new_empty(rows, self.rows.table.shape[1])
+        return self.space[:rows]
+
+
+def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype) -> Iterator[Step]:
+    """The plan in pieces whose gathered keys fit the workspace; masks are of type `dtype`."""
+    layers = (q.shape[0], q.shape[1])
+    for group in plan.groups if q.numel() else []:
+        rows = (1 if group.batch is not None else layers[0]) * (1 if group.head is not None else layers[1])
+        tokens = plan.query.slots if group.window is not None else plan.key.slots * group.keys.shape[1]
+        size = max(1, WORKSPACE // max(1, rows * tokens * max(q.shape[-1], v.shape[-1]) * 4))
+        shares = group.classes is not None and len(group.classes) == 1
+        first: Step | None = None
+        for start in range(0, len(group.queries), size):
+            step = Step(plan, group.part(slice(start, start + size)), layers, q.device, dtype)
+            if shares and first is not None:
+                step.visible, step.hidden = first.visible, first.hidden
+            first = step
+            yield step
+
+
+def tiles_of(operand: Operand, step: Step) -> Tensor:
+    """The tokens of a step, (batch * heads, tiles, tokens, width)."""
+    view = operand.view(step)
+    if view is not None:
+        return view
+    numbers = operand.numbers(step)
+    space = operand.workspace(len(numbers))
+    torch.index_select(operand.rows.table, 0, numbers, out=space)
+    return space.view(step.layers[0] * step.layers[1], step.shape[0], -1, operand.tensor.shape[-1])
+
+
+def write(operand: Operand, step: Step, part: Tensor) -> None:
+    """Writes the rows of a step's queries; every token has one slot."""
+    view = operand.view(step)
+    if view is not None:
+        view.copy_(part)
+        return
+    if step.exists is None:
+        table = operand.rows.table
+        rows = part.to(table.dtype).reshape(-1, table.shape[1])
+        table.index_copy_(0, operand.numbers(step), rows)
+        return
+    numbers = single_rows(operand, step)
+    exists = step.exists.flatten().repeat(step.layers[0] * step.layers[1])
+    width = operand.tensor.shape[-1]
+    table = operand.rows.table.view(-1, width) if operand.run > 1 else operand.rows.table
+    table.index_copy_(0, numbers[exists], part.to(table.dtype).reshape(-1, width)[exists])
+
+
+def single_rows(operand: Operand, step: Step) -> Tensor:
+    """The rows of single tokens of a step's queries, where runs would hold slots without a token."""
+    runs = operand.numbers(step).unsqueeze(-1) * operand.run
+    return (runs + torch.arange(operand.run, device=step.device)).flatten()
+
+
+def add_rows(operand: Operand, step: Step, part: Tensor) -> None:
+    """Adds to the tokens of a step's keys; a key may be in many tiles, and hidden slots add zeros."""
+    table = operand.rows.table
+    table.index_add_(0, operand.numbers(step), part.to(table.dtype).reshape(-1, table.shape[1]))
