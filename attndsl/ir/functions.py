@@ -29,8 +29,9 @@ class Function:
     """One elementwise function.
 
     `arity` is None for functions of any number of arguments; `result` is None when the result has
-    the kind of the arguments; `bounds` is None for functions that grow with every argument. `torch` and
-    `python` are the printed forms of real functions, with `{}` for the argument.
+    the kind of the arguments; `bounds` is None for functions that grow with every argument. `derivative`
+    gives the partial derivative by each argument, where the function has any. `torch` and `python` are the
+    printed forms of real functions, with `{}` for the argument.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Function:
     bounds: Callable[..., Interval] | None = None
     result: Kind | None = None
     on: tuple[Kind, ...] = ("int", "real")
+    derivative: Callable[..., tuple[Any, ...]] | None = None
     torch: str = ""
     python: str = ""
 
@@ -135,29 +137,110 @@ def _ispow2(ns: Namespace, a: Interval) -> Interval:
     return one_or_two | (ns.equal(lo, hi) & ns.ispow2(lo)), ns.ceilpow2(lo) <= hi
 
 
+def _product_rule(ns: Namespace, *args: Any) -> tuple[Any, ...]:
+    """Each factor's derivative is the product of the others."""
+    found = []
+    for at in range(len(args)):
+        others = [*args[:at], *args[at + 1 :]]
+        found.append(reduce(lambda a, b: a * b, others, 1.0))
+    return tuple(found)
+
+
+def _power_rule(ns: Namespace, a: Any, b: Any) -> tuple[Any, Any]:
+    """By the base everywhere; by the exponent where the base is positive."""
+    return b * a ** (b - 1.0), ns.where(a > 0, a**b * ns.unary("log", ns.where(a > 0, a, 1.0)), 0.0)
+
+
+def _extreme_rule(better: Callable[[Namespace, Any, Any], Any]) -> Callable[..., tuple[Any, ...]]:
+    """The first argument that attains the extreme has all of the derivative."""
+
+    def derivative(ns: Namespace, *args: Any) -> tuple[Any, ...]:
+        extreme = reduce(lambda a, b: better(ns, a, b), args)
+        found, free = [], 1.0
+        for arg in args:
+            share = ns.where(ns.equal(arg, extreme), free, 0.0)
+            found.append(share)
+            free = free - share
+        return tuple(found)
+
+    return derivative
+
+
+def _sign(ns: Namespace, a: Any) -> tuple[Any]:
+    return (ns.where(a < 0, -1.0, ns.where(a > 0, 1.0, 0.0)),)
+
+
+def _logistic(ns: Namespace, a: Any) -> Any:
+    return 1.0 / (1.0 + ns.unary("exp", -a))
+
+
+def _silu_slope(ns: Namespace, a: Any) -> Any:
+    share = _logistic(ns, a)
+    return share + a * share * (1.0 - share)
+
+
+def _gelu_slope(ns: Namespace, a: Any) -> Any:
+    below = 0.5 * (1.0 + ns.unary("erf", a * 0.5**0.5))
+    return below + a * ns.unary("exp", a * a * -0.5) * (2 * math.pi) ** -0.5
+
+
 def _real(
     name: str,
     torch: str,
     python: str,
+    slope: Callable[[Namespace, Any], Any],
     value: Callable[..., Any] | None = None,
     bounds: Callable[..., Interval] | None = None,
 ) -> Function:
-    """A real function of one real number."""
+    """A real function of one real number, with its derivative."""
     plain = value or (lambda ns, a: ns.unary(name, a))
-    return Function(name, 1, plain, bounds, on=("real",), torch=torch, python=python)
+    return Function(
+        name,
+        1,
+        plain,
+        bounds,
+        on=("real",),
+        derivative=lambda ns, a: (slope(ns, a),),
+        torch=torch,
+        python=python,
+    )
 
 
 _TABLE = (
-    Function("+", None, _fold(lambda ns, a, b: a + b)),
-    Function("*", None, _fold(lambda ns, a, b: a * b), _fold(_times)),
+    Function("+", None, _fold(lambda ns, a, b: a + b), derivative=lambda ns, *args: (1.0,) * len(args)),
+    Function("*", None, _fold(lambda ns, a, b: a * b), _fold(_times), derivative=_product_rule),
     Function("//", 2, lambda ns, a, b: a // b, _floordiv, on=("int",)),
     Function("%", 2, lambda ns, a, b: a % b, _mod, on=("int",)),
-    Function("/", 2, lambda ns, a, b: a / b, _unknown, result="real", on=("real",)),
-    Function("**", 2, lambda ns, a, b: a**b, _power),
-    Function("min", None, _fold(lambda ns, a, b: ns.minimum(a, b))),
-    Function("max", None, _fold(lambda ns, a, b: ns.maximum(a, b))),
-    Function("abs", 1, lambda ns, a: ns.absolute(a), _abs),
-    Function("select", 3, lambda ns, c, a, b: ns.where(c, a, b), _select),
+    Function(
+        "/",
+        2,
+        lambda ns, a, b: a / b,
+        _unknown,
+        result="real",
+        on=("real",),
+        derivative=lambda ns, a, b: (1.0 / b, -a / (b * b)),
+    ),
+    Function("**", 2, lambda ns, a, b: a**b, _power, derivative=_power_rule),
+    Function(
+        "min",
+        None,
+        _fold(lambda ns, a, b: ns.minimum(a, b)),
+        derivative=_extreme_rule(lambda ns, a, b: ns.minimum(a, b)),
+    ),
+    Function(
+        "max",
+        None,
+        _fold(lambda ns, a, b: ns.maximum(a, b)),
+        derivative=_extreme_rule(lambda ns, a, b: ns.maximum(a, b)),
+    ),
+    Function("abs", 1, lambda ns, a: ns.absolute(a), _abs, derivative=_sign),
+    Function(
+        "select",
+        3,
+        lambda ns, c, a, b: ns.where(c, a, b),
+        _select,
+        derivative=lambda ns, c, a, b: (0.0, ns.where(c, 1.0, 0.0), ns.where(c, 0.0, 1.0)),
+    ),
     Function("<", 2, lambda ns, a, b: a < b, lambda ns, a, b: (a[1] < b[0], a[0] < b[1]), result="bool"),
     Function("<=", 2, lambda ns, a, b: a <= b, lambda ns, a, b: (a[1] <= b[0], a[0] <= b[1]), result="bool"),
     Function("==", 2, lambda ns, a, b: ns.equal(a, b), _equal, result="bool"),
@@ -168,27 +251,37 @@ _TABLE = (
     Function("ceilpow2", 1, lambda ns, a: ns.ceilpow2(a), on=("int",)),
     Function("real", 1, lambda ns, a: ns.real(a), result="real"),
     Function("dot", 2, lambda ns, a, b: (a * b).sum(-1), _unknown, result="real", on=("real",)),
-    _real("exp", "torch.exp({})", "math.exp({})"),
-    _real("log", "torch.log({})", "math.log({})"),
-    _real("sqrt", "torch.sqrt({})", "math.sqrt({})"),
-    _real("tanh", "torch.tanh({})", "math.tanh({})"),
+    _real("exp", "torch.exp({})", "math.exp({})", lambda ns, a: ns.unary("exp", a)),
+    _real("log", "torch.log({})", "math.log({})", lambda ns, a: 1.0 / a),
+    _real("sqrt", "torch.sqrt({})", "math.sqrt({})", lambda ns, a: 0.5 / ns.unary("sqrt", a)),
+    _real("tanh", "torch.tanh({})", "math.tanh({})", lambda ns, a: 1.0 - ns.unary("tanh", a) ** 2),
     _real(
         "sigmoid",
         "torch.sigmoid({})",
         "1.0 / (1.0 + math.exp(-({})))",
-        value=lambda ns, a: 1.0 / (1.0 + ns.unary("exp", -a)),
+        lambda ns, a: _logistic(ns, a) * (1.0 - _logistic(ns, a)),
+        value=_logistic,
     ),
-    _real("relu", "torch.relu({})", "max({}, 0.0)", value=lambda ns, a: ns.maximum(a, 0.0)),
+    _real(
+        "relu",
+        "torch.relu({})",
+        "max({}, 0.0)",
+        lambda ns, a: ns.where(a > 0, 1.0, 0.0),
+        value=lambda ns, a: ns.maximum(a, 0.0),
+    ),
     _real(
         "elu",
         "functional.elu({})",
         "math.expm1(min({0}, 0.0)) + max({0}, 0.0)",
+        lambda ns, a: ns.where(a > 0, 1.0, ns.unary("exp", ns.minimum(a, 0.0))),
         value=lambda ns, a: ns.maximum(a, 0.0) + ns.unary("expm1", ns.minimum(a, 0.0)),
+        bounds=_unknown,
     ),
     _real(
         "silu",
         "functional.silu({})",
         "({0}) / (1.0 + math.exp(-({0})))",
+        _silu_slope,
         value=lambda ns, a: a / (1.0 + ns.unary("exp", -a)),
         bounds=_unknown,
     ),
@@ -196,17 +289,20 @@ _TABLE = (
         "softplus",
         "functional.softplus({})",
         "max({0}, 0.0) + math.log1p(math.exp(-abs({0})))",
+        _logistic,
         value=lambda ns, a: ns.maximum(a, 0.0) + ns.unary("log1p", ns.unary("exp", -ns.absolute(a))),
+        bounds=_unknown,
     ),
     _real(
         "gelu",
         "functional.gelu({})",
         "0.5 * ({0}) * (1.0 + math.erf(({0}) * 0.5**0.5))",
+        _gelu_slope,
         value=lambda ns, a: 0.5 * a * (1.0 + ns.unary("erf", a * 0.5**0.5)),
         bounds=_unknown,
     ),
-    _real("sin", "torch.sin({})", "math.sin({})", bounds=_unknown),
-    _real("cos", "torch.cos({})", "math.cos({})", bounds=_unknown),
+    _real("sin", "torch.sin({})", "math.sin({})", lambda ns, a: ns.unary("cos", a), bounds=_unknown),
+    _real("cos", "torch.cos({})", "math.cos({})", lambda ns, a: -ns.unary("sin", a), bounds=_unknown),
 )
 
 FUNCTIONS: dict[str, Function] = {function.name: function for function in _TABLE}

@@ -79,6 +79,9 @@ class Expr(metaclass=_Interned):
     def __truediv__(self, other: Operand) -> Expr:
         return apply("/", self, other)
 
+    def __rtruediv__(self, other: Operand) -> Expr:
+        return apply("/", other, self)
+
     def __mod__(self, other: Operand) -> Expr:
         return apply("%", self, other)
 
