@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -13,18 +13,25 @@ from numpy.typing import NDArray
 from attndsl.analysis.attention import HeadPredicate, head_classes
 from attndsl.analysis.layout import Brick, slots, tile_count
 from attndsl.analysis.refine import sampled_visits
+from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
 from attndsl.planning.residues import Steps, candidate_steps, split_attend
 
-ROUGH_SAMPLES, SAMPLES = 8, 48
-"""Query tiles looked at for every shape, and for those that may be best."""
+ROUGH_SAMPLES, SAMPLES, ENLARGING_SAMPLES = 8, 48, 16
+"""Query tiles looked at for every shape, for those that may be best, and for larger ones."""
 CONTENDER = 2.0
 """Shapes that visit more than so many times the fewest slots are out."""
 QUERY_SLOTS, KEY_SLOTS = 64, 16
 FINE_KEY_SLOTS = 4
-"""Keys are gathered run by run, so fine key tiles cost little and fit the mask better."""
-GATHERED = 0.5
-"""What one more run costs, in visits: a run of r keys costs r + this."""
+FINE_UP_TO = 2048
+"""Keys are gathered run by run, so fine key tiles cost little and fit masks better that show few keys."""
+MOST_QUERY_SLOTS = 1024
+WHOLE = 1 << 20
+"""The side of a tile that holds everything."""
+GATHERED, PER_RUN = 6.0, 32.0
+"""What gathering a key costs, in visits, shared by the queries of a tile: 6 a key and 32 a run of keys."""
+LARGE_TILES = ((768, 0.7), (192, 0.85))
+"""From these sizes on PyTorch's fused attention takes more queries at a time, and less time for a visit."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,12 @@ class TileChoice:
     visits: float
     query_steps: Steps = ()
     key_steps: Steps = ()
-    runs: int = 1
+    run: int = 1
+
+    @property
+    def cost(self) -> float:
+        """Visits per query, weighted by what gathering and small tiles add to each."""
+        return self.visits * visit_cost(prod(self.query), self.run)
 
 
 def choose_tiles(
@@ -52,8 +64,16 @@ def choose_tiles(
     Compared on a sample of query tiles by the bounds of the mask, which is what the generated file
     plans with.
     """
+    if attend.where is TRUE and attend.bias is None and attend.score is None:
+        return _whole(attend, sizes)
     found = [_best(attend, *steps, sizes, fields) for steps in candidate_steps(attend)]
-    return min(found, key=lambda choice: round(choice.visits * _gathering(choice.runs)))
+    return min(found, key=lambda choice: round(choice.cost))
+
+
+def _whole(attend: Attend, sizes: Mapping[str, int]) -> TileChoice:
+    """One tile that holds everything: PyTorch's fused attention does the rest."""
+    query, key = ((WHOLE,) * len(tokens.axes) for tokens in (attend.query_tokens, attend.key_tokens))
+    return TileChoice(query, key, attend.key_tokens.count(sizes), run=WHOLE)
 
 
 def _best(
@@ -68,27 +88,54 @@ def _best(
     attend = split_attend(attend, query_steps, key_steps)
     query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
     predicates = head_classes(attend, sizes, fields)
-    bricks = [
-        (Brick(query, q), Brick(key, k))
-        for q in candidates(query, QUERY_SLOTS)
-        for count in ((KEY_SLOTS, FINE_KEY_SLOTS) if len(key) > 1 else (KEY_SLOTS,))
-        for k in candidates(key, count)
-    ]
-    runs = [k.tile[-1] if not key_steps or key_steps[-1] == 1 else 1 for _, k in bricks]
-    rough = [_visits(predicates, q, k, ROUGH_SAMPLES) * _gathering(run) for (q, k), run in zip(bricks, runs)]
     steps = ((), ()) if plain else (query_steps, key_steps)
-    choices = [
-        TileChoice(q.tile, k.tile, _visits(predicates, q, k, SAMPLES), *steps, run)
-        for (q, k), run, cost in zip(bricks, runs, rough)
-        if cost <= CONTENDER * min(rough)
-    ]
-    costs = {choice: choice.visits * _gathering(choice.runs) for choice in choices}
-    return min(choices, key=lambda choice: (round(costs[choice]), max(choice.query), max(choice.key)))
+
+    def choice(q: tuple[int, ...], k: tuple[int, ...], samples: int) -> TileChoice:
+        run = k[-1] if plain or key_steps[-1] == 1 else 1
+        return TileChoice(q, k, _visits(predicates, Brick(query, q), Brick(key, k), samples), *steps, run)
+
+    def best_of(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> TileChoice:
+        rough = [choice(*shape, ROUGH_SAMPLES) for shape in shapes]
+        least = min(found.cost for found in rough)
+        exact = [choice(f.query, f.key, SAMPLES) for f in rough if f.cost <= CONTENDER * least]
+        return min(exact, key=lambda found: (round(found.cost), max(found.query), max(found.key)))
+
+    queries = list(candidates(query, QUERY_SLOTS))
+    best = best_of([(q, k) for q in queries for k in candidates(key, KEY_SLOTS)])
+    if len(key) > 1 and best.visits <= FINE_UP_TO:
+        fine = best_of([(best.query, k) for k in candidates(key, FINE_KEY_SLOTS)])
+        best = min(best, fine, key=lambda found: found.cost)
+    if attend.bias is not None or attend.score is not None:
+        return best  # their values for all pairs of a step are held in memory
+    return _enlarged(best, query, lambda tile: choice(tile, best.key, ENLARGING_SAMPLES))
 
 
-def _gathering(run: int) -> float:
-    """What a visit costs, gathering included: keys come in runs of consecutive tokens."""
-    return 1 + GATHERED / run
+def _enlarged(
+    best: TileChoice, extents: tuple[int, ...], choice: Callable[[tuple[int, ...]], TileChoice]
+) -> TileChoice:
+    """The choice with its tile of queries doubled, side by side, as long as that pays."""
+    current = choice(best.query)
+    while larger := [choice(tile) for tile in doubled(extents, current.query)]:
+        following = min(larger, key=lambda found: found.cost)
+        if following.cost >= current.cost:
+            break
+        current = following
+    return best if current.query == best.query else current
+
+
+def doubled(extents: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Tiles of queries twice as long along one axis."""
+    if 2 * prod(tile) > MOST_QUERY_SLOTS:
+        return
+    for axis, (size, extent) in enumerate(zip(tile, extents)):
+        if size < extent:
+            yield (*tile[:axis], 2 * size, *tile[axis + 1 :])
+
+
+def visit_cost(queries: int, run: int) -> float:
+    """What visiting a key costs each of so many queries; keys are gathered in runs of `run` tokens."""
+    arithmetic = next((share for least, share in LARGE_TILES if queries >= least), 1.0)
+    return arithmetic + (GATHERED + PER_RUN / run) / queries
 
 
 def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:

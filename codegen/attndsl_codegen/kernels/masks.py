@@ -34,8 +34,10 @@ def mask_classes(
         Classes (pairs,), and masks (classes, query slots, key slots), the first all true.
     """
     query, key = tiles
-    masks = torch.ones(1, query.slots, key.slots, dtype=torch.bool)
     classes = torch.zeros(len(pairs), dtype=torch.long)
+    if bool(full.all()):
+        return classes, torch.ones(1, 1, 1, dtype=torch.bool)
+    masks = torch.ones(1, query.slots, key.slots, dtype=torch.bool)
     for part in (~full).nonzero().flatten().split(max(1, EVALUATED // masks[0].numel())):
         # Classes of this part and those known so far are numbered together, so that equal masks meet.
         found = torch.cat([masks, tile_masks(mechanism, tiles, pairs[part], at)])

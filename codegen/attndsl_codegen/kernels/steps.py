@@ -14,6 +14,9 @@ from attndsl_codegen.kernels.rows import Rows, rows_of, windows
 WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers: what stays in the cache, and in memory that is mapped already."""
 
+SCORES = 1 << 22
+"""Scores held at a time where they are computed in torch."""
+
 
 class Step:
     """A few query tiles of one group, for the batch elements and heads of their layer."""
@@ -70,6 +73,17 @@ class Step:
             return None
         zeros = torch.zeros(self.visible.shape, dtype=self.dtype, device=self.device)
         return zeros.masked_fill_(~self.visible, -torch.inf).unsqueeze(0)
+
+    def query_parts(self) -> list[slice]:
+        """The query slots in pieces whose scores fit into memory that is at hand."""
+        tiles, queries, keys = self.shape
+        rows = max(1, SCORES // max(1, self.layers[0] * self.layers[1] * tiles * keys))
+        return [slice(start, start + rows) for start in range(0, queries, rows)]
+
+    def slots_of(self, part: slice) -> tuple[list[Tensor], Tensor | None]:
+        """Coordinates of some of the query slots, and which of their pairs are visible."""
+        visible = None if self.visible is None else self.visible[:, part]
+        return [coord[:, part] for coord in self.i], visible
 
 
 class Operand:

@@ -169,8 +169,12 @@ def plain_forward(
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of a step, scores and all in torch."""
     q, k, v = (t.unflatten(0, step.layers) for t in tensors)
-    found = softmax_forward(mechanism, at_step(at, step), q, k, v, step.i, step.j, step.visible)
-    return found[0].flatten(0, 1), found[1].flatten(0, 1)
+    at, found = at_step(at, step), []
+    for part in step.query_parts():
+        i, visible = step.slots_of(part)
+        found.append(softmax_forward(mechanism, at, q[..., part, :], k, v, i, step.j, visible))
+    out, lse = (torch.cat(pieces, 3) for pieces in zip(*found))
+    return out.flatten(0, 1), lse.flatten(0, 1)
 
 
 def plain_backward(
@@ -187,10 +191,20 @@ def plain_backward(
     with torch.enable_grad():  # slices of the fields must stay connected to the leaves
         at = at_step(with_fields(mechanism, ctx.at, leaves), step)
     q, k, v, o, lse, g, g_lse = (t.unflatten(0, step.layers) for t in (*parts, *saved, *upstream))
-    *grads, field_grads = softmax_backward(
-        mechanism, at, leaves, q, k, v, step.i, step.j, step.visible, (o, lse), (g, g_lse)
-    )
-    return *(grad.flatten(0, 1) for grad in grads), field_grads
+    grad_q, grad_k, grad_v = (torch.zeros(t.shape, dtype=dtype, device=t.device) for t in (q, k, v))
+    field_grads: list[Tensor | None] = [None] * len(leaves)
+    for part in step.query_parts():
+        i, visible = step.slots_of(part)
+        results = o[..., part, :], lse[..., part]
+        gradients = g[..., part, :], g_lse[..., part]
+        *grads, found = softmax_backward(
+            mechanism, at, leaves, q[..., part, :], k, v, i, step.j, visible, results, gradients
+        )
+        grad_q[..., part, :] = grads[0]
+        grad_k += grads[1]
+        grad_v += grads[2]
+        field_grads = [b if a is None else a if b is None else a + b for a, b in zip(field_grads, found)]
+    return grad_q.flatten(0, 1), grad_k.flatten(0, 1), grad_v.flatten(0, 1), field_grads
 
 
 def with_fields(mechanism: type[Mechanism], at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
