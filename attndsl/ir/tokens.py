@@ -96,7 +96,12 @@ class Relation:
         return tuple(range(first)), tuple(range(first, first + len(self.key.axes)))
 
 
-Origin = Pooled | Pairs | Channels | Relation
+@dataclass(frozen=True)
+class Codes:
+    """Codewords: numbered, but in no order that means anything."""
+
+
+Origin = Pooled | Pairs | Channels | Relation | Codes
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,11 @@ class TokenSet:
     def coordinates(self, role: str) -> tuple[Var, ...]:
         """The variables of all axes in order."""
         return tuple(self.coordinate(role, name) for name in self.axis_names)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether positions can be compared: codewords and channels come in no order."""
+        return not isinstance(self.origin, Channels | Codes)
 
     def covered(self, coords: tuple[Expr, ...], last: bool) -> tuple[Expr, ...] | None:
         """The first or last coordinates of the parent that a token covers; None if it covers none."""

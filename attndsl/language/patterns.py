@@ -148,9 +148,17 @@ def lift(ev: Evaluator, node: syntax.Lift, frame: Frame) -> Expr:
 
 def note_default_use(frame: Frame, name: str, span: Span) -> None:
     """A pattern that uses both default `i` and default `j` compares positions: the sets must agree."""
-    if frame.site is None or frame.pair is None or frame.pair.query == frame.pair.key:
+    if frame.site is None or frame.pair is None:
+        return
+    query, key = frame.pair.query, frame.pair.key
+    unordered = query.matches(key) and not query.ordered
+    if query == key and not unordered:
         return
     frame.defaults_used[name] = span
+    if unordered and {"i", "j"} <= frame.defaults_used.keys():
+        raise fail(p.NoOrder(frame.site.pattern, query.name), frame.site.span)
+    if unordered:
+        return
     if "i" in frame.defaults_used and frame.defaults_used.keys() & {"j", "extent"}:
         call = frame.site.text.removesuffix("()")
         key = frame.names.get("j")

@@ -33,7 +33,7 @@ from attndsl.ir.ops.base import (
 from attndsl.ir.ops.checks import real_width
 from attndsl.ir.ops.input import Learn
 from attndsl.ir.ops.regroup import Regroup
-from attndsl.ir.tokens import QUERY, SINGLE, Axis, TokenSet
+from attndsl.ir.tokens import QUERY, SINGLE, Axis, Codes, TokenSet
 from attndsl.ir.types import FeatureType
 
 SMALLEST_WEIGHT = 0.01
@@ -69,7 +69,7 @@ class Nearest(Op):
         width = real_width(f, "codebook")
         match args["codes"]:
             case Const(int() as count) if count >= 1:
-                codes = TokenSet(f"codes of {args.name}", (Axis("code", Const(count)),))
+                codes = TokenSet(f"codes of {args.name}", (Axis("code", Const(count)),), Codes())
             case _:
                 what = "the number of codewords is a constant from 1"
                 raise IllTyped(

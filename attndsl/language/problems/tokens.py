@@ -229,3 +229,19 @@ class OnPairs(Problem):
     label: ClassVar[str] = "this has a token for every pair"
     help: ClassVar[str] = "pass what `kron` gives to attend as `k` and `v`, and nowhere else"
     place: str
+
+
+@dataclass(frozen=True)
+class NoOrder(Problem):
+    """A pattern compares the positions of queries and keys, but these tokens are in no order.
+
+    Codewords are numbered as they happen to be learned, channels as they happen to lie in memory: which comes
+    first says nothing. Attend without the pattern, or compare something that means something.
+    """
+
+    code: ClassVar[str] = "E316"
+    title: ClassVar[str] = "`{pattern}` compares positions, but {tokens} are in no order"
+    label: ClassVar[str] = "needs tokens in an order"
+    help: ClassVar[str] = "leave it out, or apply it where queries and keys are tokens of an input"
+    pattern: str
+    tokens: str
