@@ -101,7 +101,7 @@ def measure(program: Program, setting: Setting) -> Bench:
     expected = ours(*given)
     first_call = time.perf_counter() - start
     dense = [
-        torch.randn(_dense_shape(program, setting), dtype=getattr(torch, setting.dtype)) for _ in range(3)
+        torch.randn(dense_shape(program, setting), dtype=getattr(torch, setting.dtype)) for _ in range(3)
     ]
     forward: dict[str, Callable[[], object]] = {
         "forward": lambda: ours(*given),
@@ -138,10 +138,11 @@ def _inputs(program: Program, case: Case, setting: Setting) -> dict[str, Tensor]
     return {n: t.to(getattr(torch, setting.dtype)) if t.is_floating_point() else t for n, t in inputs.items()}
 
 
-def _dense_shape(program: Program, setting: Setting) -> tuple[int, ...]:
-    """Dense attention over the tokens of the first result."""
+def dense_shape(program: Program, setting: Setting) -> tuple[int, ...]:
+    """Dense attention over as many tokens as the longest input of vectors has."""
     sizes = completed(program, {**setting.sizes, **{f"{v.name}.width": setting.dim for v in program.inputs}})
-    count = max(value.type.tokens.count(sizes) for value in program.inputs)
+    vectors = [value for value in program.inputs if value.type.width is not None] or program.inputs
+    count = max(value.type.tokens.count(sizes) for value in vectors)
     return setting.batch, setting.sizes["heads"], count, setting.dim
 
 

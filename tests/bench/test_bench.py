@@ -9,6 +9,7 @@ import torch
 
 from attndsl.analysis.attention import dense_mask
 from attndsl.analysis.layout import Brick
+from attndsl.bench.measure import Setting, dense_shape
 from attndsl.bench.peers import flex_peers, tile_order
 from attndsl.bench.timing import Times, interleaved, ratio
 from attndsl.language import load_text
@@ -68,6 +69,13 @@ def test_what_flex_attention_cannot_say():
     assert "more than one" in flex_peers(load_text(two), {"n": 64, "heads": 1}, 16, {})
     heads = "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = i - j <= head) }"
     assert "head" in flex_peers(load_text(heads), {"n": 64, "heads": 2}, 16, {})
+
+
+def test_dense_attention_has_the_tokens_of_the_vectors():
+    blocks = "tokens block[n // 8, m = n // 8]; input keep : block bool"
+    text = f"attention a {{ tokens x[n]; {blocks}; input q, k, v : x; return attend(q, k, v, where = keep[i // 8, j // 8]) }}"
+    setting = Setting({"n": 96, "heads": 2}, batch=3, dim=16)  # 144 blocks, 96 tokens
+    assert dense_shape(load_text(text), setting) == (3, 2, 96, 16)
 
 
 def test_command():
