@@ -293,7 +293,7 @@ def test_fields_of_lower_precision_than_the_arithmetic():
 
 
 def test_plans_are_kept():
-    """A plan is made once per size, and for fields once per tensor as long as it is left alone."""
+    """A plan is made once per size, and for fields once per content."""
     program = load_text(SPECS["window"])
     built = quick(program, {"out": Tiles((2, 2), (2, 2))})
     plans = built.names["PLANS"]
@@ -311,10 +311,30 @@ def test_plans_are_kept():
     for _ in range(2):
         labels.Module()(**inputs)
     assert len(plans) == 1
-    for change in (lambda t: t.clone(), lambda t: t.add_(1)):
+    for change, known in ((torch.clone, 1), (lambda t: t.add_(1), 2), (lambda t: t - 1, 2)):
         inputs["lab"] = change(inputs["lab"])
         labels.Module()(**inputs)
-    assert len(plans) == 3
+        assert len(plans) == known
+
+
+def test_labels_written_through_shared_memory():
+    """A change that PyTorch cannot see: the tensor, its address and its version stay the same."""
+    program = load_text(SPECS["labels"])
+    module, inputs = attndsl.compile(program)(), inputs_of(program)
+    module(**inputs)
+    inputs["lab"].numpy()[:] = inputs["lab"].numpy()[:, ::-1].copy()
+    check(run(call(module), inputs), run_exact(program, inputs), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["labels", "biased"])
+def test_inference_before_training(name):
+    """What is remembered of a call in inference mode serves a call with gradients."""
+    program = load_text(SPECS[name])
+    module = attndsl.compile(program)()
+    with torch.inference_mode():
+        module(**inputs_of(program))
+    inputs = inputs_of(program)
+    check(run(call(module), inputs), run_exact(program, inputs), 1e-5)
 
 
 def test_a_new_label_makes_a_new_plan():

@@ -7,8 +7,7 @@ workspace. Nothing as large as the operands is ever made besides results and gra
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +21,20 @@ from attndsl_codegen.kernels.plan import Plan, make_plan
 from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
 from attndsl_codegen.kernels.steps import Operand, Step, add_rows, steps, tiles_of, write
 
-PLANS: OrderedDict[tuple[Any, ...], tuple[Plan, tuple[Tensor, ...]]] = OrderedDict()
 MAX_PLANS = 32
 """Plans that are remembered."""
+
+
+class Remembered(NamedTuple):
+    """A plan, and what it was made for: sizes, and copies of the fields that the mask depends on."""
+
+    sizes: tuple[Any, ...]
+    fields: tuple[Tensor, ...]
+    plan: Plan
+
+
+PLANS: list[Remembered] = []
+"""The plan used last comes first."""
 
 
 def tiled(
@@ -37,22 +47,24 @@ def tiled(
 
 
 def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
-    """The plan for these sizes, and for these very fields where the mask depends on some.
+    """The plan for these sizes, and for fields of these values where the mask depends on some.
 
-    The layers of a model share a plan as long as they are given the same tensor, unchanged. Plans keep their
-    fields alive, so that no other tensor can take their place in memory.
+    Comparing a field costs far less than planning; that it is the same tensor would prove nothing, since
+    memory that it shares may have been written to.
     """
     extents = query_extents(mechanism, at), mechanism.key.extents(at)
     numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
     fields = tuple(at[name].data for name in mechanism.mask_fields)
-    contents = tuple((f.data_ptr(), f._version, f.shape, f.stride(), f.dtype, f.device) for f in fields)
-    key = (mechanism, extents, numbers, batch if fields else None, contents)
-    if key not in PLANS:
-        PLANS[key] = make_plan(mechanism, extents, batch, heads, at), fields
-        if len(PLANS) > MAX_PLANS:
-            PLANS.popitem(last=False)
-    PLANS.move_to_end(key)
-    return PLANS[key][0]
+    kinds = tuple((field.shape, field.dtype, field.device) for field in fields)
+    sizes = (mechanism, extents, numbers, batch if fields else None, kinds)
+    matches = (p for p in PLANS if p.sizes == sizes and all(map(torch.equal, p.fields, fields)))
+    known = next(matches, None)
+    if known is None:
+        with torch.inference_mode(False), torch.no_grad():  # what is made now serves calls of every kind
+            copies = tuple(field.clone() for field in fields)
+            known = Remembered(sizes, copies, make_plan(mechanism, extents, batch, heads, at))
+    PLANS[:] = [known, *(other for other in PLANS if other is not known)][:MAX_PLANS]
+    return known.plan
 
 
 class TiledAttention(torch.autograd.Function):
