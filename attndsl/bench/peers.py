@@ -86,7 +86,7 @@ def flex_peers(
         inputs: the program's inputs; labels are captured by the modifiers, of the first batch element.
     """
     attends = program.attends
-    if len(program.computed) != 1 or len(attends) != 1 or attends[0].op.kernel != "tiled":
+    if len(program.computed) != 1 or len(attends) != 1 or attends[0].op.kernel not in ("tiled", "all_keys"):
         return "the program is more than one softmax attention"
     op = attends[0].op
     expressions = [expr for expr in (op.where, op.bias, op.score) if expr is not None]

@@ -6,6 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 
+from attndsl.ir.apart import heads_apart, pays_apart
 from attndsl.ir.incremental import incremental, why_not_incremental
 from attndsl.ir.program import Program, Value
 from attndsl.ir.types import KV_HEADS
@@ -50,6 +51,12 @@ class Front:
         """The options that `compute` takes."""
         return ["grid", "return_lse", *(["offset"] if self._decodes else [])]
 
+    @property
+    def _results(self) -> str:
+        """The call of the program, up to its arguments."""
+        apart = heads_apart(self.program) and pays_apart(self.program)
+        return "by_portions(results, " if apart else "results("
+
     def _compute(self) -> list[str]:
         """What function and module share."""
         tensors = ", ".join(f'"{value.name}": {safe(value.name)}' for value in self.program.inputs)
@@ -72,7 +79,7 @@ class Front:
             weights = ", *weights"
         return [
             *lines,
-            f"    found, losses, state = results(at, by_kernel, {flat}{weights})",
+            f"    found, losses, state = {self._results}at, by_kernel, {flat}{weights})",
             "    return shaped(found, RESULTS, at, is_flat, return_lse), losses, state",
         ]
 

@@ -248,12 +248,14 @@ class Attend(Op):
 
     @property
     def kernel(self) -> str:
-        """Softmax over tiles; other weights in chunks of queries, contracted first where that is possible."""
+        """Softmax over all keys or over tiles; else in chunks of queries, or contracted where possible."""
         if isinstance(self.key_tokens.origin, Pairs):
             return "paired"
         if self.contracts:
             return "contracted"
-        return "tiled" if self.type.partial and self.q is not None and self.k is not None else "chunked"
+        if not (self.type.partial and self.q is not None and self.k is not None):
+            return "chunked"
+        return "all_keys" if self.where is TRUE and self.score is None else "tiled"
 
     def lowered(self) -> Lowered:
         """A kernel, with the pair expressions as its hooks."""

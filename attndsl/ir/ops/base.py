@@ -269,6 +269,8 @@ class Op:
     parameters: ClassVar[tuple[OpParameter, ...]] = ()
     along_tokens: ClassVar[bool] = True
     """Whether a token's result depends on other tokens; if so, tokens cannot be decoded one at a time."""
+    mixes_heads: ClassVar[bool] = False
+    """Whether a head's result depends on other heads though it has as many (the types say the rest)."""
     on_pairs: ClassVar[tuple[str, ...]] = ()
     """Its parameters that take features on pairs, which are never held in full."""
     discrete: ClassVar[bool] = False

@@ -78,6 +78,11 @@ class Reduce(Op):
         return bool(self.over.axes)
 
     @property
+    def mixes_heads(self) -> bool:  # type: ignore[override]
+        """A softmax over heads has as many as its argument."""
+        return self.over.heads
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """The feature."""
         return (self.f,)

@@ -68,7 +68,7 @@ def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
             found, found_lse = weighted_rows(mechanism, at, part, here, k, v)
             out = out.index_copy(2, part, found.to(out.dtype))
             if found_lse is not None:
-                lse = lse.index_copy(2, part, found_lse)
+                lse = lse.index_copy(2, part, found_lse.expand(*out.shape[:2], -1))
         return out, lse
 
     return attend

@@ -34,7 +34,7 @@ class ChunkedAttention(torch.autograd.Function):
         count = math.prod(query_extents(mechanism, at))
         out = v.new_empty(v.shape[0], at["heads"], count, v.shape[-1])
         lse = v.new_empty(out.shape[:3], dtype=at["real dtype"]) if mechanism.normalize == "softmax" else None
-        for rows in query_chunks(count, out.shape[0] * out.shape[1] * v.shape[2], v.device):
+        for rows in query_chunks(count, scores_per_query(q, v, at), v.device):
             found = weighted_rows(mechanism, at, rows, None if q is None else q[:, :, rows], k, v)
             out[:, :, rows] = found[0].to(out.dtype)
             if lse is not None and found[1] is not None:
@@ -54,8 +54,7 @@ class ChunkedAttention(torch.autograd.Function):
         grads: list[Any] = [None if t is None else torch.zeros_like(t) for t in leaves]
         q, k, v, *fields = leaves
         count = math.prod(query_extents(ctx.mechanism, ctx.at))
-        per_query = ctx.at["heads"] * v.shape[0] * v.shape[2]
-        for rows in query_chunks(count, per_query, v.device):
+        for rows in query_chunks(count, scores_per_query(q, v, ctx.at), v.device):
             with torch.enable_grad():
                 at = {**ctx.at, **{name: type(ctx.at[name])(field) for name, field in zip(names, fields)}}
                 here = None if q is None else q[:, :, rows]
@@ -77,7 +76,12 @@ class ChunkedAttention(torch.autograd.Function):
         return None, None, *cast
 
 
-def query_chunks(count: int, scores_per_query: int, device: torch.device) -> Iterator[Tensor]:
+def scores_per_query(q: Any, v: Tensor, at: dict[str, Any]) -> int:
+    """How many scores a query has; what tables alone say is mostly the same for all heads."""
+    return v.shape[2] * (1 if q is None else v.shape[0] * at["heads"])
+
+
+def query_chunks(count: int, scores: int, device: torch.device) -> Iterator[Tensor]:
     """The numbers of all queries, in pieces whose scores fit the workspace."""
-    size = max(1, CHUNK_SCORES // max(1, scores_per_query))
+    size = max(1, CHUNK_SCORES // max(1, scores))
     yield from torch.arange(count, device=device).split(size)

@@ -39,28 +39,50 @@ def weighted_rows(
     at = {**at, "head": torch.arange(heads, device=v.device).view(-1, 1, 1, 1)}
     v = per_query_head(v.to(dtype), heads)
     if q is None or k is None:
-        s = v.new_zeros(v.shape[0], heads, 1, len(rows), v.shape[2])
+        s = v.new_zeros(1, 1, 1, len(rows), v.shape[2])  # fields bring batch and heads, where there are any
     else:
         k = per_query_head(k.to(dtype), heads)
         s = ((q.to(dtype) * mechanism.scale(at)) @ k.transpose(-1, -2)).unsqueeze(2)
-    shown = shaped_scores(mechanism, at, s.detach(), i, j) != -torch.inf
-    visible = torch.as_tensor(mechanism.where(*i, *j, at), device=v.device).expand_as(s) & shown
-    s = visible_scores(mechanism, at, s, i, j, visible)
-    weight, lse = normalized(mechanism.normalize, s, visible)
+    shaped = shaped_scores(mechanism, at, s.detach(), i, j)
+    visible = mechanism.where(*i, *j, at)
+    if visible is True and bool(shaped.amin() > -torch.inf):
+        s = shaped_scores(mechanism, at, s, i, j) if torch.is_grad_enabled() else shaped
+        weight, lse = normalized_all(mechanism.normalize, s)
+    else:
+        visible = torch.as_tensor(visible, device=v.device) & (shaped != -torch.inf)
+        s = visible_scores(mechanism, at, s, i, j, visible)
+        weight, lse = normalized(mechanism.normalize, s, visible)
     if mechanism.times is not None:
-        fields = {name: VisibleField(at[name], visible) for name in mechanism.real_fields}
-        times = torch.as_tensor(mechanism.times(*i, *j, {**at, **fields}), dtype=dtype, device=v.device)
-        weight = weight * torch.where(visible, times, 0.0)  # a factor that is infinite where it is hidden
+        weight = weight * visible_times(mechanism, at, i, j, torch.as_tensor(visible, device=v.device))
     return weight.squeeze(2) @ v, None if lse is None else lse.squeeze(2)
 
 
+def visible_times(
+    mechanism: type[Mechanism], at: dict[str, Any], i: list[Tensor], j: list[Tensor], visible: Tensor
+) -> Tensor:
+    """The factors of weights, zero where a pair is hidden: one may be infinite there."""
+    fields = {name: VisibleField(at[name], visible) for name in mechanism.real_fields}
+    times = mechanism.times(*i, *j, {**at, **fields})
+    return torch.where(visible, torch.as_tensor(times, dtype=at["real dtype"], device=visible.device), 0.0)
+
+
+def normalized_all(normalize: str, s: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Weights of scores where every pair is visible; for a softmax also the log-sum-exp."""
+    match normalize:
+        case "softmax":
+            return s.softmax(-1), s.logsumexp(-1)
+        case "sigmoid":
+            return torch.sigmoid(s), None
+        case "linear":
+            return s / away_from_zero(s.sum(-1, keepdim=True)), None
+        case _:
+            return s, None
+
+
 def normalized(normalize: str, s: Tensor, visible: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Weights of scores, zero where a pair is hidden; for a softmax also the log-sum-exp."""
-    if normalize == "sigmoid":
-        return torch.where(visible, torch.sigmoid(torch.where(visible, s, 0.0)), 0.0), None
+    """As `normalized_all` for visible pairs; the weights of hidden ones are zero."""
     if normalize != "softmax":
-        s = torch.where(visible, s, 0.0)
-        return (s, None) if normalize == "none" else (s / away_from_zero(s.sum(-1, keepdim=True)), None)
+        return torch.where(visible, normalized_all(normalize, torch.where(visible, s, 0.0))[0], 0.0), None
     # Rows without keys pass through finite numbers so that no NaN is born.
     seen = visible.any(-1, keepdim=True)
     s = torch.where(visible, s, torch.where(seen, -torch.inf, 0.0))

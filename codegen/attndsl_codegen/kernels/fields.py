@@ -18,6 +18,8 @@ class Field:
 
     def __call__(self, *coords: Tensor | int) -> Any:
         """Values at coordinates ([[batch,] heads,] tiles, queries, keys), clamped: (batch, heads, ...)."""
+        if vary_apart(coords):
+            return self.rectangle(*coords)
         index = self.number(*coords)
         flat = self.data.flatten(2, 1 + len(self.extents))
         if index.dim() == 0:
@@ -30,12 +32,31 @@ class Field:
         batch = torch.arange(flat.shape[0], device=index.device).view(-1, 1, 1, 1, 1)
         return flat[batch, heads, index]
 
+    def rectangle(self, a: Any, b: Any) -> Tensor:
+        """Values at all pairs of coordinates on two axes, one by query and one by key: slices, no lookups."""
+        found = self.data
+        for axis, coord in ((2, a), (3, b)):
+            index = coord.flatten().clamp(0, found.shape[axis] - 1).to(found.device)
+            if not torch.equal(index, torch.arange(found.shape[axis], device=index.device)):
+                found = found.index_select(axis, index)
+        found = found if a.shape[-1] == 1 else found.transpose(2, 3)
+        return found.unsqueeze(2)
+
     def number(self, *coords: Tensor | int) -> Tensor:
         """Token numbers of coordinates, clamped to the field's tokens."""
         index = torch.zeros((), dtype=torch.long)
         for coord, extent in zip(coords, self.extents):
             index = index * extent + torch.as_tensor(coord).clamp(0, extent - 1)
         return index.to(self.data.device)
+
+
+def vary_apart(coords: tuple[Any, ...]) -> bool:
+    """Whether there are two coordinates, one the same for all keys, the other for all queries of a tile."""
+    if len(coords) != 2 or not all(isinstance(c, Tensor) and 2 <= c.dim() <= 3 for c in coords):
+        return False
+    (rows, keys), (others, other_keys) = (coord.shape[-2:] for coord in coords)
+    single = all(coord.numel() == coord.shape[-2] * coord.shape[-1] for coord in coords)
+    return single and ((keys == 1 and others == 1) or (rows == 1 and other_keys == 1))
 
 
 class Vectors(NamedTuple):
@@ -95,6 +116,15 @@ class FieldAt:
     def __call__(self, *coords: Tensor | int) -> Tensor:
         """Values at coordinates (pairs, queries, keys), clamped."""
         return self.field.data.flatten(2)[self.batch, self.head, self.field.number(*coords)]
+
+
+def with_fields(mechanism: Any, at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
+    """`at` with the differentiable fields in place, in the accumulation type."""
+    fields = {
+        name: type(at[name])(data.to(at["real dtype"]))
+        for name, data in zip(mechanism.real_fields, real_fields)
+    }
+    return {**at, **fields}
 
 
 class Pyramid:

@@ -98,13 +98,15 @@ def scattered(f: Tensor, number: Tensor, count: int, how: str) -> Tensor:
 
 def pooled(f: Tensor, extents: tuple[int, ...], bins: tuple[int, ...]) -> Tensor:
     """Adaptive average pooling: one matrix of averages per axis."""
-    grid = f.unflatten(2, extents)
-    for axis, (n, m) in enumerate(zip(extents, bins)):
+    lead, trail = f.shape[0] * f.shape[1], math.prod(extents) * f.shape[3]
+    found = f
+    for n, m in zip(extents, bins):
         token, number = torch.arange(n, device=f.device), torch.arange(m, device=f.device).unsqueeze(-1)
         covered = (token >= number * n // m) & (token < -(-(number + 1) * n // m))
-        average = covered.to(f.dtype) / covered.sum(-1, keepdim=True)
-        grid = (grid.movedim(2 + axis, -1) @ average.T).movedim(-1, 2 + axis)
-    return grid.flatten(2, -2)
+        trail //= n
+        found = (covered.to(f.dtype) / covered.sum(-1, keepdim=True)) @ found.reshape(lead, n, trail)
+        lead *= m
+    return found.reshape(*f.shape[:2], -1, f.shape[3])
 
 
 def running_sum(f: Tensor, extents: tuple[int, ...], axis: int) -> Tensor:

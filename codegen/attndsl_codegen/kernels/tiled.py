@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.definition import query_extents
-from attndsl_codegen.kernels.fields import Field
+from attndsl_codegen.kernels.fields import Field, with_fields
 from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Plan, make_plan
@@ -88,7 +88,7 @@ class TiledAttention(torch.autograd.Function):
         out = q.new_zeros(*q.shape[:3], v.shape[-1])
         lse = torch.full((*q.shape[:3], 1), -torch.inf, dtype=at["real dtype"], device=q.device)
         at = with_fields(mechanism, at, real_fields)
-        fused = FUSES and can_fuse(mechanism, q, v) and not real_fields
+        fused = can_fuse(mechanism, q, v) and not real_fields
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in ((q, "query"), (k, "key"), (v, "key"))]
         results = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse)]
         for step in steps(plan, q, v, at["real dtype"]):
@@ -114,13 +114,14 @@ class TiledAttention(torch.autograd.Function):
         mechanism, plan, dtype = ctx.mechanism, ctx.plan, ctx.at["real dtype"]
         grad_out = torch.zeros_like(out) if grad_outputs[0] is None else grad_outputs[0]
         grad_lse = None if grad_outputs[1] is None else grad_outputs[1].unsqueeze(-1)
-        fused = FUSES and can_fuse(mechanism, q, v) and grad_lse is None and not real_fields
+        fused = can_fuse(mechanism, q, v) and not real_fields
         tensors = (q, k, v, *real_fields)
         grads = [torch.zeros(t.shape, dtype=dtype, device=t.device) for t in tensors]
         sides = ("query", "key", "key")
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in zip((q, k, v), sides)]
         saved = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse.unsqueeze(-1), grad_out)]
         totals = [Operand(t, plan, side, q.shape[1]) for t, side in zip(grads, sides)]
+        row = None if grad_lse is None else Operand(grad_lse, plan, "query", q.shape[1])
         for step in steps(plan, q, v, dtype):
             parts = parts_of(operands, step, dtype)
             o, row_lse, g = parts_of(saved, step, dtype)
@@ -128,14 +129,13 @@ class TiledAttention(torch.autograd.Function):
             if step.exists is not None:  # slots without a token send no gradient
                 row_lse = torch.where(step.exists, row_lse, torch.inf)
                 g = torch.where(step.exists.unsqueeze(-1), g, 0.0)
+            g_lse = None if row is None else tiles_of(row, step).squeeze(-1).to(dtype)
+            found: Any = None
             if fused:
                 mask = additive_mask(mechanism, ctx.at, step)
-                found = fused_backward(mechanism.scale(ctx.at), parts, mask, (o, row_lse), g)
-            else:
-                row = None if grad_lse is None else Operand(grad_lse, plan, "query", q.shape[1])
-                g_lse = (
-                    torch.zeros_like(row_lse) if row is None else tiles_of(row, step).squeeze(-1).to(dtype)
-                )
+                found = fused_backward(mechanism.scale(ctx.at), parts, mask, (o, row_lse), g, g_lse)
+            if found is None:
+                g_lse = torch.zeros_like(row_lse) if g_lse is None else g_lse
                 *found, field_grads = plain_backward(ctx, step, real_fields, parts, (o, row_lse), (g, g_lse))
                 for total, part in zip(grads[3:], field_grads):
                     if part is not None:
@@ -152,10 +152,6 @@ def parts_of(operands: list[Operand], step: Step, dtype: torch.dtype) -> tuple[T
     return a, b, c
 
 
-FUSES = True
-"""Whether PyTorch's fused operators are used where they can be; checks turn them off."""
-
-
 def additive_mask(mechanism: type[Mechanism], at: dict[str, Any], step: Step) -> Tensor | None:
     """What is added to the scores of a step, (1 or batch * heads, 1 or tiles, queries, keys) or None.
 
@@ -166,7 +162,7 @@ def additive_mask(mechanism: type[Mechanism], at: dict[str, Any], step: Step) ->
         bias = torch.as_tensor(mechanism.bias(*step.i, *step.j, at_step(at, step)), dtype=dtype)
         bias = folded(bias[(None,) * (5 - bias.dim())], step)
         mask = bias if mask is None else mask + bias
-    return None if mask is None else mask.expand(-1, -1, *step.shape[1:])
+    return mask
 
 
 def folded(value: Tensor, step: Step) -> Tensor:
@@ -217,15 +213,6 @@ def plain_backward(
         grad_v += grads[2]
         field_grads = [b if a is None else a if b is None else a + b for a, b in zip(field_grads, found)]
     return grad_q.flatten(0, 1), grad_k.flatten(0, 1), grad_v.flatten(0, 1), field_grads
-
-
-def with_fields(mechanism: type[Mechanism], at: dict[str, Any], real_fields: Any) -> dict[str, Any]:
-    """`at` with the differentiable fields in place, in the accumulation type."""
-    fields = {
-        name: type(at[name])(data.to(at["real dtype"]))
-        for name, data in zip(mechanism.real_fields, real_fields)
-    }
-    return {**at, **fields}
 
 
 def at_step(at: dict[str, Any], step: Step) -> dict[str, Any]:
