@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import linecache
 import sys
 from collections.abc import Mapping
 from importlib.abc import InspectLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attndsl.examples import find_spec
@@ -48,14 +49,19 @@ def compile(program: Program, backend: str = "auto") -> type[nn.Module]:
     """The `nn.Module` class of a program, imported from its generated source.
 
     Args:
-        backend: `auto` or `torch`; this version generates the torch path only.
+        backend: `auto` runs Triton kernels on a GPU where they serve and torch elsewhere; `torch` never
+            runs them; `triton` raises ValueError at a call that they do not serve.
 
     Raises:
-        ValueError: the backend is unknown.
+        ValueError: the backend is unknown, or no part of the program has Triton kernels.
     """
-    if backend not in ("auto", "torch"):
-        raise ValueError(f"unknown backend {backend!r}; this version has `auto` and `torch`")
+    if backend not in ("auto", "torch", "triton"):
+        raise ValueError(f"unknown backend {backend!r}; there are `auto`, `torch` and `triton`")
     module = import_source(source(program), program.name)
+    if backend == "triton" and not hasattr(module, "BACKEND"):
+        raise ValueError(f"no attend of `{program.name}` has Triton kernels; use backend='auto'")
+    if hasattr(module, "BACKEND"):
+        module.__dict__["BACKEND"] = backend
     return getattr(module, module.__all__[0])
 
 
@@ -64,6 +70,12 @@ class _GeneratedSource(InspectLoader):
 
     def __init__(self, text: str) -> None:
         self._text = text
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The compiled text, under a name by which its lines are found; Triton reads kernels that way."""
+        name = f"<{fullname}>"
+        linecache.cache[name] = (len(self._text), None, self._text.splitlines(keepends=True), name)
+        return self.source_to_code(self._text, name)
 
     def get_source(self, fullname: str) -> str:
         """The text, for tracebacks."""

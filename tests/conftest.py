@@ -1,5 +1,9 @@
 """Options of the test suite."""
 
+import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # decided when kernels are imported; no test has a GPU
+
 
 def pytest_addoption(parser):
     parser.addoption(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from attndsl.ir.bounds import GREATEST, LEAST, Bounds
 from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
-from attndsl.ir.tokens import KEY, QUERY, TokenSet
+from attndsl.ir.tokens import KEY, QUERY
 from attndsl.ir.walk import fields, variables
 from attndsl.planning.residues import split_attend
-from attndsl_codegen.names import TokenNames, unused
+from attndsl_codegen.names import TokenNames, spelled, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
+from attndsl_codegen.triton_hooks import TritonHookPrinter
 
 LO, HI = ".lo", ".hi"
 
@@ -41,12 +43,24 @@ class HookPrinter:
     class_name: str
 
     def lines(self) -> list[str]:
-        """The class definition."""
+        """The class definition; before it, its Triton functions."""
+        jitted = self.triton.functions() if self.on_gpu else []
         return [
+            *(line for function in jitted for line in [*function, "", ""]),
             f"class {self.class_name}:",
             *_indent([f'"""{self._summary()}"""', "", *self._settings()]),
             *_indent(line for hook in self._hooks() for line in ["", *hook]),
         ]
+
+    @cached_property
+    def triton(self) -> TritonHookPrinter:
+        """The same mechanism for GPUs."""
+        return TritonHookPrinter(self.name, self.op, self.program.labels)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether Triton kernels run it where there is a GPU."""
+        return self.tiles is not None and self.triton.printable
 
     def _summary(self) -> str:
         visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"
@@ -74,6 +88,8 @@ class HookPrinter:
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
         lines.append(f'normalize = "{self.op.normalize}"')
+        if self.on_gpu:
+            lines += self.triton.setting()
         absent = [name for name in ("score", "bias", "times") if getattr(self.op, name) is None]
         return [*lines, *([" = ".join([*absent, "None"])] if absent else [])]
 
@@ -165,13 +181,6 @@ class HookPrinter:
             *signature(name, [*parameters, "at: dict[str, Any]"], returns),
             *_indent([f'"""{doc}"""', *loads, *body.lines]),
         ]
-
-
-def spelled(role: str, tokens: TokenSet) -> dict[str, str]:
-    """How coordinates are spelled: `i` where there is one axis, `i_h` where there are several."""
-    if len(tokens.axes) == 1:
-        return {tokens.coordinate(role, tokens.axis_names[0]).name: role}
-    return {tokens.coordinate(role, axis).name: f"{role}_{axis}" for axis in tokens.axis_names}
 
 
 def _indent(lines: Iterable[str]) -> list[str]:

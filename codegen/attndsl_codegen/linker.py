@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -27,6 +27,14 @@ MODULES = (
     "chunked",
     "contracted",
     "paired",
+    "triton.support",
+    "triton.numbers",
+    "triton.configurations",
+    "triton.schedule",
+    "triton.places",
+    "triton.forward",
+    "triton.backward",
+    "triton.launch",
     "attend",
     "portions",
     "operators",
@@ -61,7 +69,7 @@ def library() -> Library:
     definitions: dict[str, Definition] = {}
     imports: dict[str, str] = {}
     for module in MODULES:
-        text = files(PACKAGE).joinpath(f"{module}.py").read_text(encoding="utf-8")
+        text = files(PACKAGE).joinpath(f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
         _read(module, text, definitions, imports)
     return Library(definitions, imports)
 
@@ -76,12 +84,23 @@ def _read(module: str, text: str, definitions: dict[str, Definition], imports: d
             case ast.ImportFrom(module=str(source), names=names):
                 if not source.startswith(PACKAGE) and source != "__future__":
                     imports |= {alias.name: f"from {source} import {alias.name}" for alias in names}
+            case ast.Try():  # imports of a library that may be missing, under the first name they bind
+                names = [alias.asname or alias.name for alias in _imported(node)]
+                definitions |= {name: Definition(name, module, "", frozenset(names[:1])) for name in names}
+                whole = _definition(names[0], module, node, lines, node)
+                definitions[names[0]] = replace(whole, mentions=frozenset())
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 assert name not in definitions, f"{name} is defined twice in the kernels"
                 definitions[name] = _definition(name, module, node, lines, node)
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 end = body[at + 1] if at + 1 < len(body) and _is_docstring(body[at + 1]) else node
                 definitions[name] = _definition(name, module, node, lines, end)
+
+
+def _imported(node: ast.Try) -> list[ast.alias]:
+    return [
+        alias for statement in node.body if isinstance(statement, ast.Import) for alias in statement.names
+    ]
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -65,6 +65,13 @@ def safe(name: str) -> str:
     return f"{name}_" if taken or ours else name
 
 
+def spelled(role: str, tokens: TokenSet) -> dict[str, str]:
+    """How coordinates are spelled: `i` where there is one axis, `i_h` where there are several."""
+    if len(tokens.axes) == 1:
+        return {tokens.coordinate(role, tokens.axis_names[0]).name: role}
+    return {tokens.coordinate(role, axis).name: f"{role}_{axis}" for axis in tokens.axis_names}
+
+
 def unused(name: str, taken: set[str]) -> str:
     """The name, with underscores if it is taken; it is taken afterwards."""
     while name in taken:

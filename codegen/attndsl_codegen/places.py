@@ -9,8 +9,7 @@ from attndsl.ir.index import Expr
 from attndsl.ir.ops import Places
 from attndsl.ir.tokens import QUERY
 from attndsl.ir.walk import fields, variables
-from attndsl_codegen.hooks import spelled
-from attndsl_codegen.names import TokenNames
+from attndsl_codegen.names import TokenNames, spelled
 from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import TorchPrinter, identifier
 

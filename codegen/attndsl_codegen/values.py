@@ -132,7 +132,10 @@ class ValueLines:
         lowered = value.op.lowered()
         if isinstance(lowered, Inline):
             return [f"{safe(value.name)} = {ValuePrinter(set()).show(lowered.expr)}"]
-        shown = ", ".join(self._argument(value, argument) for argument in lowered.arguments)
+        parts = [self._argument(value, argument) for argument in lowered.arguments]
+        if value.name in self.hooks and self.hooks[value.name].on_gpu:
+            parts[0] = "tiled_softmax"
+        shown = ", ".join(parts)
         targets = ("_" if r is None else self._variable(value.name, r) for r in lowered.results)
         return [f"{', '.join(targets)} = {lowered.function}({shown})"]
 

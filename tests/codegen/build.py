@@ -1,6 +1,8 @@
 """Modules for the tests: built fast, run with gradients, compared with the exact definition."""
 
+import hashlib
 import importlib
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +43,15 @@ def quick(program: Program, tiles: dict[str, Tiles]) -> SimpleNamespace:
     """
     own = Emitter(program, tiles, example={}, sampled=False, version="0").own
     names = {**machinery(), "__name__": "quick", "PARAMETERS": dict(program.parameters)}
-    exec(compile(f"from __future__ import annotations\n{own}", "<generated>", "exec"), names)
+    text = f"from __future__ import annotations\n{own}"
+    file = f"<generated {hashlib.sha256(text.encode()).hexdigest()}>"
+    linecache.cache[file] = (
+        len(text),
+        None,
+        text.splitlines(keepends=True),
+        file,
+    )  # Triton reads its kernels
+    exec(compile(text, file, "exec"), names)
     return SimpleNamespace(
         Module=names[class_name(program.name)], function=names[function_name(program.name)], names=names
     )

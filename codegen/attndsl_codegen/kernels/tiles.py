@@ -26,10 +26,16 @@ class Bricks:
         tile: the sides of a tile, two for a split axis.
         steps: into how many residue classes each axis is split; empty if none is.
         offset: where the coordinates of a single axis start: the queries of a decoding step.
+        clipped: whether tiles larger than the grid shrink to it.
     """
 
     def __init__(
-        self, extents: tuple[int, ...], tile: tuple[int, ...], steps: tuple[int, ...] = (), offset: int = 0
+        self,
+        extents: tuple[int, ...],
+        tile: tuple[int, ...],
+        steps: tuple[int, ...] = (),
+        offset: int = 0,
+        clipped: bool = True,
     ) -> None:
         self.extents, self.offset = extents, offset
         self.steps = steps or (1,) * len(extents)
@@ -40,7 +46,7 @@ class Bricks:
             cells += [last - first + 1] if step == 1 else [step, last - first + 1]
             starts += [first] if step == 1 else [0, first]
         self.cells, self.starts = tuple(cells), tuple(starts)
-        self.tile = tuple(min(size, cell) for size, cell in zip(tile, self.cells))
+        self.tile = tuple(min(size, cell) if clipped else size for size, cell in zip(tile, self.cells))
         self.grid = tuple(-(-cell // size) for cell, size in zip(self.cells, self.tile))
         self.count = math.prod(self.grid)
         self.slots = math.prod(self.tile)

@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from attndsl.ir.index import Apply, Const, Expr, Load, Var
 from attndsl.ir.walk import children, postorder, variables
-from attndsl_codegen.printers.python import ArrayPrinter, identifier
+from attndsl_codegen.printers.python import identifier
 
 SMALL = 4
 """Shared subexpressions of fewer nodes are repeated rather than named."""
 SIGNATURE_WIDTH = 104
 WIDTH = 88
 """Longer lines are broken at `&` and `|`."""
+
+
+class LinePrinter(Protocol):
+    """What a body needs of a printer."""
+
+    names: dict[Expr, str]
+
+    def show(self, expr: Expr) -> str:
+        """An expression on one line."""
+        ...
+
+    def operand(self, expr: Expr) -> str:
+        """An expression as an operand of `&` or `|`."""
+        ...
 
 
 @dataclass
@@ -29,7 +44,7 @@ class Body:
         several_axes: whether names should say which axis they are about.
     """
 
-    printer: ArrayPrinter
+    printer: LinePrinter
     labels: Mapping[Expr, str]
     reserved: set[str]
     result_names: tuple[str, ...] = ("result",)

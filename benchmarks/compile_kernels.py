@@ -1,0 +1,117 @@
+"""Compiles the Triton kernels ahead of time and writes what the machine code says: `kernels.toml`.
+
+    python benchmarks/compile_kernels.py [--check] [--arch 80 90 100]
+
+Three masks, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead of
+writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none, does
+not fit shared memory, or (with `--check`) differs from the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attndsl
+from attndsl.api import import_source
+from attndsl.language import load_text
+from attndsl_codegen.machine import KERNELS, KernelFacts, compile_kernel
+
+TABLE = Path(__file__).resolve().parents[1] / "codegen" / "attndsl_codegen" / "kernels.toml"
+SPECS = {
+    "sliding": ("x[n]", "where = causal and sliding(256)"),
+    "softcap": ("x[n]", "where = causal, score = 50 * tanh(s / 50)"),
+    "window": ("x[h, w]", "where = h: window(13) and w: window(13)"),
+}
+"""Token set and mask."""
+TENSOR_CORES = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
+HEADER = """# What ptxas makes of kernels/triton/configurations.py; bfloat16, triton 3.7.1.
+# Written by benchmarks/compile_kernels.py; nothing here was run on a GPU.
+"""
+
+
+def main() -> int:
+    """Compiles everything, then writes or compares."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--arch", type=int, nargs="*", default=list(TENSOR_CORES))
+    parser.add_argument("--spec", nargs="*", default=list(SPECS))
+    options = parser.parse_args()
+    rows = [row for spec in options.spec for row in rows_of(spec, options.arch)]
+    bad = [row for row in rows if not row["clean"]]
+    if options.check:
+        known = tomllib.loads(TABLE.read_text())["kernel"]
+        bad += [row for row in rows if row not in known]
+    else:
+        TABLE.write_text(HEADER + "".join(as_toml(row) for row in rows))
+    for row in bad:
+        print(row)
+    print(f"{len(rows)} kernels, {len(bad)} bad")
+    return 1 if bad else 0
+
+
+def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
+    """A row per architecture, width and kernel of one spec."""
+    tokens, mask = SPECS[spec]
+    text = f"attention {spec} {{ tokens {tokens}; input q, k, v : x; return attend(q, k, v, {mask}) }}"
+    module = import_source(attndsl.source(load_text(text)), spec)
+    return [
+        row_of(spec, module, architecture, width, kernel)
+        for architecture in architectures
+        for width in (64, 128)
+        for kernel in KERNELS
+    ]
+
+
+def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:
+    """The configuration of one kernel, and what its machine code says."""
+    chosen = module.configuration(kernel, width, 2, architecture)
+    hooks, axes = module.OutAttend.triton, len(module.TOKENS_X.axes)
+    constants = {
+        "WHERE": hooks.where,
+        "SHAPE": hooks.shape,
+        "QUERY_TILE": module.brick(chosen.queries, axes),
+        "KEY_TILE": module.brick(chosen.keys, axes),
+        "QUERY_STEP": 1,
+        "KEY_STEP": 1,
+        "QUERIES": chosen.queries,
+        "KEYS": chosen.keys,
+        "WIDTH": width,
+        "VALUE_WIDTH": width,
+        "CHANNELS": width,
+        "VALUE_CHANNELS": width,
+        "PRECISION": "ieee",
+        "num_warps": chosen.warps,
+        "num_stages": chosen.stages,
+        **({} if kernel == "forward" else {"SLOPE": hooks.slope}),
+    }
+    found = compile_kernel(module, hooks, kernel, constants, architecture, axes=axes)
+    return {"spec": spec, "width": width, **chosen._asdict(), **facts_of(found)}
+
+
+def facts_of(found: KernelFacts) -> dict[str, Any]:
+    """The part of the facts that the table shows."""
+    return {
+        "kernel": found.kernel,
+        "architecture": found.architecture,
+        "registers": found.registers,
+        "spills": found.spills,
+        "shared_bytes": found.shared_bytes,
+        "serialized": found.serialized,
+        "tensor_cores": " ".join(found.tensor_names),
+        "clean": found.clean and TENSOR_CORES[found.architecture] in found.tensor_names,
+    }
+
+
+def as_toml(row: dict[str, Any]) -> str:
+    """One entry of the table."""
+    shown = (f"{name} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for name, v in row.items())
+    return "\n[[kernel]]\n" + "\n".join(line.replace("'", '"') for line in shown) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Softmax attention in Triton: what GPUs run in place of the tiles in torch."""

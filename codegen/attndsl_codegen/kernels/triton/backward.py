@@ -1,0 +1,209 @@
+"""Gradients of softmax attention: queries from the schedule, keys and values from its transpose.
+
+Both recompute the weights from the log-sum-exp, and gather: nothing is added to memory that another program
+writes, so gradients are the same in every run.
+"""
+
+from __future__ import annotations
+
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, place, rows_at
+from attndsl_codegen.kernels.triton.support import jit, tl
+
+
+@jit
+def weights_and_slopes(
+    s,
+    lse,
+    visible,
+    i,
+    j,
+    batch,
+    head,
+    env,
+    SHAPE: tl.constexpr,
+    SLOPE: tl.constexpr,
+):
+    """The weights of raw scores, and how scores change with them; hidden pairs have zero weight and slope.
+
+    Args:
+        lse: natural log-sum-exps, plus infinity for rows without a key.
+    """
+    shaped = s
+    if SHAPE is not None:
+        shaped = SHAPE(s, i, j, batch, head, env)
+    weight = tl.exp2((tl.where(visible, shaped, float("-inf")) - lse) * 1.4426950408889634)
+    slope = visible.to(tl.float32)
+    if SLOPE is not None:
+        seen = visible & (shaped != float("-inf"))
+        slope = tl.where(seen, SLOPE(s, i, j, batch, head, env), 0.0)
+    return weight, slope
+
+
+@jit
+def softmax_query_gradient_kernel(
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    grad_q,
+    strides,
+    rows,
+    runs,
+    sizes,
+    extents,
+    env,
+    scale,
+    WHERE: tl.constexpr,
+    SHAPE: tl.constexpr,
+    SLOPE: tl.constexpr,
+    QUERY_TILE: tl.constexpr,
+    KEY_TILE: tl.constexpr,
+    QUERY_STEP: tl.constexpr,
+    KEY_STEP: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    VALUE_WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    VALUE_CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The gradient of one query tile; arguments as in the forward kernel.
+
+    Args:
+        strides: of q, k, v, grad_out and grad_q.
+        delta: per query the sum of grad_out * out, less the gradient of the log-sum-exp.
+    """
+    program = tl.program_id(0)
+    tile = program % sizes[0]
+    head = program // sizes[0] % sizes[2]
+    batch = program // sizes[0] // sizes[2]
+    kv_head = head // sizes[3]
+    i, token, exists = place(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
+    across = tl.arange(0, CHANNELS)[None, :]
+    value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
+    x = tl.load(rows_at(q, strides[0], batch, head, token, across), mask=exists & (across < WIDTH), other=0.0)
+    upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
+    g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
+    number = (batch.to(tl.int64) * sizes[2] + head) * sizes[1] + token
+    row_lse = tl.load(lse + number, mask=exists, other=float("inf"))
+    row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
+    row_delta = tl.load(delta + number, mask=exists, other=0.0)
+    found = tl.zeros([QUERIES, CHANNELS], tl.float32)
+    row = rows + 4 * (batch * sizes[4] + head * sizes[5] + tile)
+    for MASKED in tl.static_range(2):
+        run = tl.load(row + 2 * MASKED)
+        count = tl.load(row + 2 * MASKED + 1)
+        key_tile, left = first_tile(runs, run)
+        for _ in range(count):
+            j, key_token, key_exists = place(
+                key_tile, tl.arange(0, KEYS)[None, :], extents[1], KEY_TILE, KEY_STEP
+            )
+            down = tl.arange(0, CHANNELS)[:, None]
+            keys = rows_at(k, strides[1], batch, kv_head, key_token, down)
+            y = tl.load(keys, mask=key_exists & (down < WIDTH), other=0.0)
+            value_down = tl.arange(0, VALUE_CHANNELS)[:, None]
+            values = rows_at(v, strides[2], batch, kv_head, key_token, value_down)
+            z = tl.load(values, mask=key_exists & (value_down < VALUE_WIDTH), other=0.0)
+            s = tl.dot(x, y, input_precision=PRECISION) * scale
+            visible = tl.full([QUERIES, KEYS], True, tl.int1)
+            if MASKED:
+                visible = WHERE(i, j, batch, head, env) & key_exists & visible
+            weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
+            grad_s = weight * (tl.dot(g, z, input_precision=PRECISION) - row_delta)
+            grad_s = (grad_s * slope).to(y.dtype)
+            found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
+            run, key_tile, left = next_tile(runs, run, key_tile, left)
+    results = rows_at(grad_q, strides[4], batch, head, token, across)
+    tl.store(results, (found * scale).to(grad_q.dtype.element_ty), mask=exists & (across < WIDTH))
+
+
+@jit
+def softmax_key_gradient_kernel(
+    q,
+    k,
+    v,
+    grad_out,
+    lse,
+    delta,
+    grad_k,
+    grad_v,
+    strides,
+    rows,
+    runs,
+    sizes,
+    extents,
+    env,
+    scale,
+    WHERE: tl.constexpr,
+    SHAPE: tl.constexpr,
+    SLOPE: tl.constexpr,
+    QUERY_TILE: tl.constexpr,
+    KEY_TILE: tl.constexpr,
+    QUERY_STEP: tl.constexpr,
+    KEY_STEP: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    VALUE_WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    VALUE_CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Gradients of one tile of keys and values, summed over the query heads that share them.
+
+    Scores are transposed here: a row per key, a column per query.
+
+    Args:
+        strides: of q, k, v, grad_out, grad_k and grad_v.
+        rows, runs: the transpose: per key tile the query tiles that see it.
+        sizes: key tiles, query tokens, key heads, query heads per key head, steps of `rows`.
+    """
+    program = tl.program_id(0)
+    tile = program % sizes[0]
+    kv_head = program // sizes[0] % sizes[2]
+    batch = program // sizes[0] // sizes[2]
+    j, token, exists = place(tile, tl.arange(0, KEYS)[:, None], extents[1], KEY_TILE, KEY_STEP)
+    across = tl.arange(0, CHANNELS)[None, :]
+    value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
+    here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
+    y = tl.load(rows_at(k, strides[1], batch, kv_head, token, across), mask=here, other=0.0)
+    z = tl.load(rows_at(v, strides[2], batch, kv_head, token, value_across), mask=value_here, other=0.0)
+    found_k = tl.zeros([KEYS, CHANNELS], tl.float32)
+    found_v = tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
+    for member in range(sizes[3]):
+        head = kv_head * sizes[3] + member
+        row = rows + 4 * (batch * sizes[4] + head * sizes[5] + tile)
+        for MASKED in tl.static_range(2):  # type: ignore[misc]
+            run = tl.load(row + 2 * MASKED)
+            count = tl.load(row + 2 * MASKED + 1)
+            query_tile, left = first_tile(runs, run)
+            for _ in range(count):
+                slot = tl.arange(0, QUERIES)[None, :]
+                i, query_token, query_exists = place(query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
+                down = tl.arange(0, CHANNELS)[:, None]
+                queries = rows_at(q, strides[0], batch, head, query_token, down)
+                x = tl.load(queries, mask=query_exists & (down < WIDTH), other=0.0)
+                value_down = tl.arange(0, VALUE_CHANNELS)[:, None]
+                upstream = rows_at(grad_out, strides[3], batch, head, query_token, value_down)
+                g = tl.load(upstream, mask=query_exists & (value_down < VALUE_WIDTH), other=0.0)
+                number = (batch.to(tl.int64) * sizes[2] * sizes[3] + head) * sizes[1] + query_token
+                row_lse = tl.load(lse + number, mask=query_exists, other=float("inf"))
+                row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
+                row_delta = tl.load(delta + number, mask=query_exists, other=0.0)
+                s = tl.dot(y, x, input_precision=PRECISION) * scale
+                visible = tl.full([KEYS, QUERIES], True, tl.int1)
+                if MASKED:
+                    visible = WHERE(i, j, batch, head, env) & exists & visible
+                weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
+                found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
+                grad_s = weight * (tl.dot(z, g, input_precision=PRECISION) - row_delta)
+                grad_s = (grad_s * slope).to(x.dtype)
+                found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
+                run, query_tile, left = next_tile(runs, run, query_tile, left)
+    keys = rows_at(grad_k, strides[4], batch, kv_head, token, across)
+    tl.store(keys, (found_k * scale).to(grad_k.dtype.element_ty), mask=here)
+    values = rows_at(grad_v, strides[5], batch, kv_head, token, value_across)
+    tl.store(values, found_v.to(grad_v.dtype.element_ty), mask=value_here)

@@ -1,0 +1,79 @@
+"""Tile sizes, warps and pipeline stages of the Triton kernels.
+
+Chosen by compiling ahead of time for sm_80, sm_90 and sm_100 at widths 64 and 128: no register spills, no
+serialised tensor-core instructions, within shared memory. Not timed on a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Configuration(NamedTuple):
+    """How one kernel is compiled: slots of a query tile and of a key tile, warps, pipeline stages."""
+
+    queries: int
+    keys: int
+    warps: int
+    stages: int
+
+
+CONFIGURATIONS = {
+    80: {
+        "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(64, 64, 8, 2)},
+        "query gradient": {64: Configuration(128, 32, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "key gradient": {64: Configuration(32, 64, 4, 1), 128: Configuration(64, 64, 8, 1)},
+    },
+    90: {
+        "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
+        "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
+        "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(32, 128, 8, 2)},
+    },
+    100: {
+        "forward": {64: Configuration(64, 64, 4, 3), 128: Configuration(128, 64, 8, 3)},
+        "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
+        "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+    },
+}
+"""By the least compute capability, kernel, and the largest width they are meant for."""
+WIDEST = 256
+"""Wider queries or values are left to torch."""
+
+
+def configuration(kernel: str, width: int, bytes_per_number: int, architecture: int) -> Configuration:
+    """The configuration of a kernel.
+
+    Args:
+        kernel: `forward`, `query gradient` or `key gradient`.
+        width: the larger one of the widths of queries and values.
+        bytes_per_number: 2 for float16 and bfloat16, 4 for float32.
+        architecture: compute capability, e.g. 90; of GPUs that are not NVIDIA's, 80.
+    """
+    if bytes_per_number > 2:
+        return Configuration(64, 32, 4, 2 if width <= 64 else 1)
+    if width > 128:
+        return Configuration(64, 32, 8, 1)
+    known = max((least for least in CONFIGURATIONS if least <= architecture), default=80)
+    return CONFIGURATIONS[known][kernel][64 if width <= 64 else 128]
+
+
+def architecture_of(device: torch.device) -> int:
+    """Major and minor compute capability as one number; 80 where CUDA has none to tell."""
+    if device.type != "cuda" or torch.version.hip:
+        return 80
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
+def brick(slots: int, axes: int, step: int = 1) -> tuple[int, ...]:
+    """A tile of so many slots, a power of two: as even as can be, the last axis longest.
+
+    Args:
+        step: into how many residue classes a single axis is split; the tile lies in one of them.
+    """
+    if step > 1:
+        return 1, slots
+    bits = slots.bit_length() - 1
+    return tuple(1 << ((bits + axis) // axes) for axis in range(axes))

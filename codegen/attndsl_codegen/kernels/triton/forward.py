@@ -1,0 +1,105 @@
+"""Softmax attention forward: one program per query tile, first over full key tiles, then over partial ones.
+
+Exponentials are in base 2, sums and maxima in float32. `lse` is in natural logarithms.
+"""
+
+from __future__ import annotations
+
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, place, rows_at
+from attndsl_codegen.kernels.triton.support import jit, tl
+
+
+@jit
+def softmax_forward_kernel(
+    q,
+    k,
+    v,
+    out,
+    lse,
+    strides,
+    rows,
+    runs,
+    sizes,
+    extents,
+    env,
+    scale,
+    WHERE: tl.constexpr,
+    SHAPE: tl.constexpr,
+    QUERY_TILE: tl.constexpr,
+    KEY_TILE: tl.constexpr,
+    QUERY_STEP: tl.constexpr,
+    KEY_STEP: tl.constexpr,
+    QUERIES: tl.constexpr,
+    KEYS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    VALUE_WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    VALUE_CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Output and log-sum-exp of one query tile.
+
+    Args:
+        strides: of q, k, v and out, each (batch, head, token).
+        rows: per query tile the first run and the number of tiles, of full tiles and of partial ones.
+        runs: the first key tile and the length of every run.
+        sizes: query tiles, query tokens, heads, query heads per key head, and the steps of `rows` by batch
+            element and head.
+        extents: of queries and of keys.
+        env: what the hooks read.
+        WHERE, SHAPE: hooks; SHAPE is None if scores are plain products.
+        QUERIES, KEYS: slots of a tile.
+        CHANNELS, VALUE_CHANNELS: widths rounded up to what a product of tiles takes.
+    """
+    program = tl.program_id(0)
+    tile = program % sizes[0]
+    head = program // sizes[0] % sizes[2]
+    batch = program // sizes[0] // sizes[2]
+    i, token, exists = place(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
+    channel = tl.arange(0, CHANNELS)[None, :]
+    here = exists & (channel < WIDTH)
+    x = tl.load(rows_at(q, strides[0], batch, head, token, channel), mask=here, other=0.0)
+    top = tl.full([QUERIES], float("-inf"), tl.float32)
+    total = tl.zeros([QUERIES], tl.float32)
+    mixed = tl.zeros([QUERIES, VALUE_CHANNELS], tl.float32)
+    row = rows + 4 * (batch * sizes[4] + head * sizes[5] + tile)
+    for MASKED in tl.static_range(2):
+        run = tl.load(row + 2 * MASKED)
+        count = tl.load(row + 2 * MASKED + 1)
+        key_tile, left = first_tile(runs, run)
+        for _ in range(count):
+            j, key_token, key_exists = place(
+                key_tile, tl.arange(0, KEYS)[None, :], extents[1], KEY_TILE, KEY_STEP
+            )
+            kv_head = head // sizes[3]
+            down = tl.arange(0, CHANNELS)[:, None]
+            keys = rows_at(k, strides[1], batch, kv_head, key_token, down)
+            y = tl.load(keys, mask=key_exists & (down < WIDTH), other=0.0)
+            s = tl.dot(x, y, input_precision=PRECISION) * scale
+            if SHAPE is not None:
+                s = SHAPE(s, i, j, batch, head, env)
+            s = s * 1.4426950408889634  # 1 / log(2)
+            if MASKED:
+                s = tl.where(WHERE(i, j, batch, head, env) & key_exists, s, float("-inf"))
+            new_top = tl.maximum(top, tl.max(s, 1))
+            safe = tl.where(new_top == float("-inf"), 0.0, new_top)
+            weight = tl.exp2(s - safe[:, None])
+            shrunk = tl.exp2(top - safe)
+            total = total * shrunk + tl.sum(weight, 1)
+            value_token = tl.trans(key_token)
+            across = tl.arange(0, VALUE_CHANNELS)[None, :]
+            values = rows_at(v, strides[2], batch, kv_head, value_token, across)
+            z = tl.load(values, mask=tl.trans(key_exists) & (across < VALUE_WIDTH), other=0.0)
+            mixed = mixed * shrunk[:, None] + tl.dot(weight.to(z.dtype), z, input_precision=PRECISION)
+            top = new_top
+            run, key_tile, left = next_tile(runs, run, key_tile, left)
+    empty = total == 0.0
+    mixed = mixed / tl.where(empty, 1.0, total)[:, None]
+    across = tl.arange(0, VALUE_CHANNELS)[None, :]
+    results = rows_at(out, strides[3], batch, head, token, across)
+    tl.store(results, mixed.to(out.dtype.element_ty), mask=exists & (across < VALUE_WIDTH))
+    natural = tl.where(
+        empty, float("-inf"), (top + tl.log2(tl.where(empty, 1.0, total))) * 0.6931471805599453
+    )
+    sums = lse + (batch.to(tl.int64) * sizes[2] + head) * sizes[1] + token
+    tl.store(sums, natural[:, None], mask=exists)

@@ -1,0 +1,252 @@
+"""Runs the Triton kernels for one attend, forward and backward, and says where they serve."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.tiled import tiled
+from attndsl_codegen.kernels.triton.backward import (
+    softmax_key_gradient_kernel,
+    softmax_query_gradient_kernel,
+)
+from attndsl_codegen.kernels.triton.configurations import (
+    WIDEST,
+    Configuration,
+    architecture_of,
+    brick,
+    configuration,
+)
+from attndsl_codegen.kernels.triton.forward import softmax_forward_kernel
+from attndsl_codegen.kernels.triton.schedule import Schedule, cached_schedule
+from attndsl_codegen.kernels.triton.support import triton
+
+BACKEND = "auto"
+"""`auto`: Triton on a GPU, torch elsewhere; `torch`; or `triton`, which refuses what it cannot run."""
+
+
+class TritonHooks(NamedTuple):
+    """The mechanism as Triton functions of coordinates, batch element, head and `env`.
+
+    Attributes:
+        sizes, fields: what `env` holds: sizes by name, then fields by name.
+        where: whether a key is visible.
+        shape: the score with its bias in place of the raw one, or None.
+        slope: how that changes with the raw score, or None.
+    """
+
+    sizes: tuple[str, ...]
+    fields: tuple[str, ...]
+    where: Any
+    shape: Any = None
+    slope: Any = None
+
+
+def tiled_softmax(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Softmax by the Triton kernels where they serve, else tile by tile in torch."""
+    problem = why_not_triton(mechanism, at, q, v)
+    if problem is None:
+        fields = tuple(at[name].data.detach().contiguous() for name in mechanism.triton.fields)
+        known = {**at, "heads": q.shape[1], "device": q.device}
+        return TritonAttention.apply(mechanism, known, fields, q, k, v)  # type: ignore[no-any-return]
+    if BACKEND == "triton":
+        raise ValueError(f"the Triton kernels cannot run this: {problem}")
+    return tiled(mechanism, at, q, k, v)
+
+
+def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v: Tensor) -> str | None:
+    """What keeps a call from the Triton kernels; None if nothing does."""
+    interpreted = BACKEND == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    learned = any(at[name].data.requires_grad for name in mechanism.real_fields)
+    reasons = {
+        "the torch backend was asked for": BACKEND == "torch",
+        "Triton is not installed": triton is None,
+        f"the tensors are on {q.device}": not (q.is_cuda or interpreted),
+        f"{q.dtype} is not float32, float16 or bfloat16": q.dtype
+        not in (torch.float32, torch.float16, torch.bfloat16),
+        "dilated grids are left to torch": len(mechanism.query_steps) > 1 or len(mechanism.key_steps) > 1,
+        "decoding steps are left to torch": "queries" in at,
+        "gradients of fields in a bias or score are left to torch": learned and torch.is_grad_enabled(),
+        f"a width above {WIDEST} is left to torch": max(q.shape[-1], v.shape[-1]) > WIDEST,
+        "there is nothing to compute": q.numel() == 0 or v.numel() == 0,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+class Call(NamedTuple):
+    """What the launches of one attend share."""
+
+    mechanism: type[Mechanism]
+    at: dict[str, Any]
+    fields: tuple[Tensor, ...]
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+    @property
+    def env(self) -> tuple[Any, ...]:
+        """What hooks read: sizes, and fields as (data, batch stride, head stride, extents)."""
+        sizes = tuple(self.at[name] for name in self.mechanism.triton.sizes)
+        return (*sizes, *((f, *layer_steps(f), *f.shape[2:]) for f in self.fields))
+
+    def settings(self, kernel: str) -> Configuration:
+        """The configuration of a kernel."""
+        width = max(self.q.shape[-1], self.v.shape[-1])
+        return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device))
+
+    def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The sides of query tiles and key tiles."""
+        query, key = self.extents
+        query_step, key_step = self.residues
+        return brick(chosen.queries, len(query), query_step), brick(chosen.keys, len(key), key_step)
+
+    @property
+    def residues(self) -> tuple[int, int]:
+        """Into how many residue classes the axis of the queries, and that of the keys, is split."""
+        return math.prod(self.mechanism.query_steps), math.prod(self.mechanism.key_steps)
+
+    @property
+    def extents(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of queries and keys."""
+        return self.mechanism.query.extents(self.at), self.mechanism.key.extents(self.at)
+
+    def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
+        """The schedule for the tiles of a configuration."""
+        shape = self.q.shape[0], self.q.shape[1]
+        return cached_schedule(self.mechanism, self.at, self.tiles(chosen), shape, of_keys)
+
+    def constants(self, chosen: Configuration) -> dict[str, Any]:
+        """What kernels are compiled for."""
+        width, value_width = self.q.shape[-1], self.v.shape[-1]
+        query_tile, key_tile = self.tiles(chosen)
+        return {
+            "WHERE": self.mechanism.triton.where,
+            "SHAPE": self.mechanism.triton.shape,
+            "QUERY_TILE": query_tile,
+            "KEY_TILE": key_tile,
+            "QUERY_STEP": self.residues[0],
+            "KEY_STEP": self.residues[1],
+            "QUERIES": chosen.queries,
+            "KEYS": chosen.keys,
+            "WIDTH": width,
+            "VALUE_WIDTH": value_width,
+            "CHANNELS": padded(width),
+            "VALUE_CHANNELS": padded(value_width),
+            "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
+            "num_warps": chosen.warps,
+            "num_stages": chosen.stages,
+        }
+
+
+def layer_steps(field: Tensor) -> tuple[int, int]:
+    """Strides of batch and head; zero where there is one for all."""
+    return tuple(field.stride(axis) if field.shape[axis] > 1 else 0 for axis in (0, 1))  # type: ignore[return-value]
+
+
+def padded(width: int) -> int:
+    """The next power of two, at least 16: what products of tiles take."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def row_steps(*tensors: Tensor) -> tuple[tuple[int, int, int], ...]:
+    """Strides of batch, head and token."""
+    return tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
+
+
+def in_rows_of_channels(tensor: Tensor) -> Tensor:
+    """The kernels take the channels of a token to be neighbours in memory."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
+    """Output, and natural log-sum-exp in float32."""
+    q, k, v = call.q, call.k, call.v
+    out = q.new_empty(*q.shape[:3], v.shape[-1])
+    lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    chosen = call.settings("forward")
+    schedule = call.schedule(chosen, of_keys=False)
+    tiles, heads = schedule.rows.shape[2], q.shape[1]
+    sizes = (tiles, q.shape[2], heads, heads // k.shape[1], *schedule.steps)
+    softmax_forward_kernel[(tiles * heads * q.shape[0],)](
+        *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
+        *(call.extents, call.env, call.mechanism.scale(call.at)),
+        **call.constants(chosen),
+    )
+    return out, lse
+
+
+def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> Tensor:
+    """The gradient of the queries."""
+    q, k, v = call.q, call.k, call.v
+    grad_q = torch.empty_like(q)
+    chosen = call.settings("query gradient")
+    schedule = call.schedule(chosen, of_keys=False)
+    tiles, heads = schedule.rows.shape[2], q.shape[1]
+    sizes = (tiles, q.shape[2], heads, heads // k.shape[1], *schedule.steps)
+    softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
+        *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
+        *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
+        SLOPE=call.mechanism.triton.slope,
+        **call.constants(chosen),
+    )
+    return grad_q
+
+
+def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of keys and values."""
+    q, k, v = call.q, call.k, call.v
+    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
+    chosen = call.settings("key gradient")
+    schedule = call.schedule(chosen, of_keys=True)
+    tiles, heads = schedule.rows.shape[2], k.shape[1]
+    sizes = (tiles, q.shape[2], heads, q.shape[1] // heads, *schedule.steps)
+    softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
+        *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
+        *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
+        SLOPE=call.mechanism.triton.slope,
+        **call.constants(chosen),
+    )
+    return grad_k, grad_v
+
+
+class TritonAttention(torch.autograd.Function):
+    """One attend on (batch, heads, tokens, width); keys and values may have fewer heads."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        mechanism: type[Mechanism],
+        at: dict[str, Any],
+        fields: tuple[Tensor, ...],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Output and log-sum-exp."""
+        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
+        out, lse = forward_on_gpu(Call(mechanism, at, fields, q, k, v))
+        ctx.mechanism, ctx.at, ctx.fields = mechanism, at, fields
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor | None) -> Any:
+        """Gradients of q, k and v."""
+        q, k, v, out, lse = ctx.saved_tensors
+        grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
+        delta = (grad_out.float() * out.float()).sum(-1)
+        if upstream[1] is not None:
+            delta = delta - upstream[1]
+        call = Call(ctx.mechanism, ctx.at, ctx.fields, q, k, v)
+        grad_k, grad_v = key_gradients(call, grad_out, lse, delta)
+        return None, None, None, query_gradient(call, grad_out, lse, delta), grad_k, grad_v

@@ -1,0 +1,61 @@
+"""What hooks compute with: fields at coordinates, integers as in Python, functions that Triton lacks.
+
+Triton divides integers as C does: towards zero, remainders with the sign of the dividend.
+"""
+
+from __future__ import annotations
+
+from attndsl_codegen.kernels.triton.support import jit, tl
+
+
+@jit
+def floor_div(a, b):
+    """`a // b` of integers of any sign, rounded down."""
+    quotient = a // b
+    return quotient - ((quotient * b != a) & ((a < 0) != (b < 0))).to(tl.int32)
+
+
+@jit
+def floor_mod(a, b):
+    """`a % b` of integers of any sign, with the sign of b."""
+    rest = a % b
+    return tl.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+
+
+@jit
+def one_bit(x):
+    """Whether an integer is 1, 2, 4, 8, ..."""
+    return (x > 0) & ((x & (x - 1)) == 0)
+
+
+@jit
+def tanh_by_exp2(x):
+    """The hyperbolic tangent; beyond 15 it is one in float32."""
+    power = tl.exp2(tl.minimum(tl.maximum(x, -15.0), 15.0) * 2.8853900817779268)  # 2 / log(2)
+    return (power - 1.0) / (power + 1.0)
+
+
+@jit
+def inside(x, extent):
+    """A coordinate clamped to an axis."""
+    return tl.minimum(tl.maximum(x, 0), extent - 1)
+
+
+@jit
+def look_up_1(field, batch, head, a):
+    """A field (data, batch and head strides, extent) at a coordinate."""
+    return tl.load(field[0] + batch * field[1] + head * field[2] + inside(a, field[3]))
+
+
+@jit
+def look_up_2(field, batch, head, a, b):
+    """A field (data, batch and head strides, extents) at two coordinates."""
+    number = inside(a, field[3]) * field[4] + inside(b, field[4])
+    return tl.load(field[0] + batch * field[1] + head * field[2] + number)
+
+
+@jit
+def look_up_3(field, batch, head, a, b, c):
+    """A field (data, batch and head strides, extents) at three coordinates."""
+    number = (inside(a, field[3]) * field[4] + inside(b, field[4])) * field[5] + inside(c, field[5])
+    return tl.load(field[0] + batch * field[1] + head * field[2] + number)

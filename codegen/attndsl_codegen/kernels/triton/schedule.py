@@ -1,0 +1,124 @@
+"""Which key tiles a query tile visits, as runs of neighbouring tiles: full ones first, then partial ones."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attndsl_codegen.kernels.fields import Pyramid
+from attndsl_codegen.kernels.masks import mask_classes
+from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.plan import visible_tiles
+from attndsl_codegen.kernels.tiles import Bricks
+
+MAX_SCHEDULES = 64
+"""Schedules that are remembered."""
+MOST_EVALUATED = 1 << 26
+"""Pairs of tokens; up to so many, tiles that bounds leave open are evaluated, and empty ones dropped."""
+
+
+class Schedule(NamedTuple):
+    """The runs of all tiles of one side.
+
+    Attributes:
+        rows: (batch | 1, heads | 1, tiles, 4): the first run and the number of tiles, of full tiles and of
+            partial ones.
+        runs: (runs + 1, 2), the first tile of the other side and the length; the last one is never visited.
+    """
+
+    rows: Tensor
+    runs: Tensor
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Rows between batch elements and between heads; zero where all share them."""
+        batches, heads, tiles, _ = self.rows.shape
+        return (heads * tiles if batches > 1 else 0), (tiles if heads > 1 else 0)
+
+
+class KnownSchedule(NamedTuple):
+    """A schedule, and what it was made for: sizes, and copies of the fields that the mask depends on."""
+
+    sizes: tuple[Any, ...]
+    fields: tuple[Tensor, ...]
+    schedule: Schedule
+
+
+SCHEDULES: list[KnownSchedule] = []
+"""The schedule used last comes first."""
+
+
+def cached_schedule(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    tiles: tuple[tuple[int, ...], tuple[int, ...]],
+    shape: tuple[int, int],
+    of_keys: bool,
+) -> Schedule:
+    """The schedule for these sizes, and for fields of these values where the mask depends on some.
+
+    Args:
+        tiles: the sides of query tiles and of key tiles.
+        shape: batch size and query heads.
+        of_keys: whether rows are key tiles, and runs are of query tiles.
+    """
+    fields = tuple(at[name].data for name in mechanism.mask_fields)
+    device = at["device"]
+    numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
+    kinds = tuple((field.shape, field.dtype) for field in fields)
+    sizes = (mechanism, numbers, tiles, shape if fields else shape[1], of_keys, device, kinds)
+    matches = (s for s in SCHEDULES if s.sizes == sizes and all(map(torch.equal, s.fields, fields)))
+    known = next(matches, None)
+    if known is None:
+        with torch.inference_mode(False), torch.no_grad():
+            copies = tuple(field.clone() for field in fields)
+            made = make_schedule(mechanism, at, tiles, shape, of_keys)
+            known = KnownSchedule(sizes, copies, Schedule(made.rows.to(device), made.runs.to(device)))
+    SCHEDULES[:] = [known, *(other for other in SCHEDULES if other is not known)][:MAX_SCHEDULES]
+    return known.schedule
+
+
+def make_schedule(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    tiles: tuple[tuple[int, ...], tuple[int, ...]],
+    shape: tuple[int, int],
+    of_keys: bool,
+) -> Schedule:
+    """Plans on the CPU from the bounds of the mask; arguments as of `cached_schedule`."""
+    query = Bricks(mechanism.query.extents(at), tiles[0], mechanism.query_steps, clipped=False)
+    key = Bricks(mechanism.key.extents(at), tiles[1], mechanism.key_steps, clipped=False)
+    batches = shape[0] if mechanism.varies_by_batch else 1
+    heads = shape[1] if mechanism.varies_by_head else 1
+    layers = torch.cartesian_prod(torch.arange(batches), torch.arange(heads))
+    pyramids = {name: Pyramid(at[name].data) for name in mechanism.mask_fields}
+    pairs, full = visible_tiles(mechanism, query, key, layers, {**at, **pyramids})
+    if int((~full).sum()) * query.slots * key.slots <= MOST_EVALUATED:
+        classes, _ = mask_classes(mechanism, (query, key), pairs, full, at)
+        pairs, full = pairs[classes >= 0], (classes == 0)[classes >= 0]
+    count = (key if of_keys else query).count
+    owner, other = (3, 2) if of_keys else (2, 3)
+    row = (pairs[:, 0] * heads + pairs[:, 1]) * count + pairs[:, owner]
+    rows, runs = run_lengths(2 * row + (~full).long(), pairs[:, other], 2 * batches * heads * count)
+    return Schedule(rows.view(batches, heads, count, 4), runs)
+
+
+def run_lengths(rows: Tensor, tiles: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Tiles of every row as runs: per row its first run and its number of tiles, and the runs.
+
+    Args:
+        rows, tiles: the row of every visited tile and its number, in any order.
+        count: the number of rows.
+    """
+    order = (rows * (int(tiles.max()) + 1 if len(tiles) else 1) + tiles).argsort()
+    rows, tiles = rows[order], tiles[order]
+    starts = torch.ones(len(rows), dtype=torch.bool)
+    starts[1:] = (rows.diff() != 0) | (tiles.diff() != 1)
+    first = starts.nonzero().flatten()
+    lengths = torch.cat([first, torch.tensor([len(rows)])]).diff()
+    runs = torch.stack([tiles[first], lengths], -1)
+    runs_of_row = torch.bincount(rows[first], minlength=count)
+    table = torch.stack([runs_of_row.cumsum(0) - runs_of_row, torch.bincount(rows, minlength=count)], -1)
+    return table.int(), torch.cat([runs, torch.ones(1, 2, dtype=runs.dtype)]).int()

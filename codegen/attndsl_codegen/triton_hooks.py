@@ -1,0 +1,126 @@
+"""Prints the mechanism of one attend as Triton functions, where all of it has a Triton form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from attndsl.ir.derivative import derivative
+from attndsl.ir.index import TRUE, Const, Expr, Var
+from attndsl.ir.ops import Attend
+from attndsl.ir.tokens import KEY, QUERY, TokenSet
+from attndsl.ir.walk import fields, variables
+from attndsl_codegen.names import function_name, spelled, unused
+from attndsl_codegen.printers.body import Body
+from attndsl_codegen.printers.python import identifier
+from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64_bits
+
+MOST_AXES = 3
+"""Kernels read bricks of one to three axes in place."""
+
+
+@dataclass(frozen=True)
+class TritonHookPrinter:
+    """Prints the jitted functions of one attend, and the setting of its class that lists them.
+
+    Attributes:
+        name: the value's name, with which the functions' names begin.
+        labels: the spec's names for subexpressions.
+    """
+
+    name: str
+    op: Attend
+    labels: Mapping[Expr, str]
+
+    @cached_property
+    def printable(self) -> bool:
+        """Whether the kernels can run this attend."""
+        axes = [len(tokens.axes) for tokens in (self.op.query_tokens, self.op.key_tokens)]
+        if self.op.kernel != "tiled" or max(axes) > MOST_AXES:
+            return False
+        try:
+            return bool(self._functions)
+        except Unprintable:
+            return False
+
+    def functions(self) -> list[list[str]]:
+        """The definitions."""
+        return self._functions
+
+    def setting(self) -> list[str]:
+        """The line of the class that lists them."""
+        parts = [f"sizes={self._sizes!r}", f"fields={self._fields!r}".replace("'", '"')]
+        parts[0] = parts[0].replace("'", '"')
+        parts += [f"{role}={self._called(role)}" for role in self._roles]
+        return [f"triton = TritonHooks({', '.join(parts)})"]
+
+    def _called(self, role: str) -> str:
+        return f"{function_name(self.name)}_{role}"
+
+    @cached_property
+    def _roles(self) -> dict[str, Expr]:
+        """The expression of every hook there is."""
+        op = self.op
+        s = Var("s", "real")
+        where = op.where
+        if where is TRUE:  # slots without a token still need a mask, of the shape of the keys
+            where = Const(0) <= op.key_tokens.coordinates(KEY)[0]
+        found = {"where": where}
+        if op.score is not None or op.bias is not None:
+            shaped = s if op.score is None else op.score
+            found["shape"] = shaped if op.bias is None else shaped + op.bias
+        if op.score is not None:
+            found["slope"] = derivative(op.score, "s")
+        return found
+
+    @cached_property
+    def _fields(self) -> tuple[str, ...]:
+        return tuple(sorted(fields(*self._roles.values())))
+
+    @cached_property
+    def _sizes(self) -> tuple[str, ...]:
+        own = {name for tokens, role in self._sides for name in spelled(role, tokens)}
+        return tuple(sorted(variables(*self._roles.values()) - own - {"s", "head"}))
+
+    @property
+    def _sides(self) -> tuple[tuple[TokenSet, str], ...]:
+        return (self.op.query_tokens, QUERY), (self.op.key_tokens, KEY)
+
+    @cached_property
+    def _functions(self) -> list[list[str]]:
+        docs = {
+            "where": "Whether the key is visible to the query.",
+            "shape": "The score with its bias in place of the raw score `s`.",
+            "slope": "How the score changes with `s`.",
+        }
+        return [self._function(role, expr, docs[role]) for role, expr in self._roles.items()]
+
+    def _function(self, role: str, expr: Expr, doc: str) -> list[str]:
+        first = [] if role == "where" else ["s"]
+        parameters = [*first, "query", "key", "batch", "head", "env"]
+        taken = {*parameters, "tl"}
+        used = variables(expr)
+        spelling = {"s": "s", "head": "head"}
+        lines: list[str] = []
+        wide = needs_64_bits(expr)
+        for (tokens, axis_role), parameter in zip(self._sides, ("query", "key")):
+            for at, (name, text) in enumerate(spelled(axis_role, tokens).items()):
+                spelling[name] = unused(text, taken)
+                if name in used:
+                    lines.append(f"{spelling[name]} = {parameter}[{at}]{'.to(tl.int64)' if wide else ''}")
+        for at, name in enumerate((*self._sizes, *self._fields)):
+            if name in used or name in fields(expr):
+                spelling[name] = unused(identifier(name), taken)
+                lines.append(f"{spelling[name]} = env[{at}]")
+        several = max(len(tokens.axes) for tokens, _ in self._sides) > 1
+        body = Body(TritonPrinter(spelling), self.labels, taken, several_axes=several)
+        body.print([expr])
+        if first and "s" not in used:
+            body.lines[-1] = body.lines[-1].replace("return ", "return tl.zeros_like(s) + ", 1)
+        return [
+            "@jit",
+            f"def {self._called(role)}({', '.join(parameters)}):",
+            f'    """{doc}"""',
+            *(f"    {line}" for line in [*lines, *body.lines]),
+        ]

@@ -1,0 +1,223 @@
+"""The Triton kernels in the interpreter against the exact definition: random specs, examples, corners."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+import attndsl
+from attndsl.api import import_source
+from attndsl.language import load_text
+from attndsl.planning.plan import plan_program, sizes_near
+from attndsl_codegen.hooks import Tiles
+from attndsl_codegen.kernels.triton import launch
+from attndsl_codegen.kernels.triton.configurations import Configuration
+from tests.codegen.build import check, quick, run, run_exact, tensors
+from tests.strategies import specs, thorough, tile_shapes
+
+TOLERANCE = 1e-4
+SMALL = Configuration(queries=32, keys=16, warps=4, stages=1)
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch):
+    """Tiles so small that tests visit several, and no torch in their place."""
+    monkeypatch.setattr(launch, "BACKEND", "triton")
+    monkeypatch.setattr(launch, "configuration", lambda *_: SMALL)
+
+
+def call(module):
+    """A module as a function of its inputs by name."""
+    return lambda leaves: module(*leaves.values(), return_lse=True)
+
+
+def agrees(program, inputs, through_lse=True, tolerance=TOLERANCE, tiles=None):
+    """The kernels' results and gradients are those of the definition."""
+    module = quick(program, {"out": tiles or Tiles((16,), (16,))}).Module()
+    check(run(call(module), inputs, through_lse), run_exact(program, inputs, through_lse), tolerance)
+
+
+def inputs_of(*names, shape=(1, 2, 40, 16), dtype=torch.float32, **more):
+    """Random tensors by name, and others as given."""
+    generator = torch.Generator().manual_seed(3)
+    found = {name: torch.randn(shape, generator=generator).to(dtype) for name in names}
+    return found | more
+
+
+def runs_on_triton(spec):
+    """Whether the kernels take every gradient that a spec asks for."""
+    return not any(kind == "scalar" for kind, _ in spec.kinds.values())
+
+
+@thorough(20)
+@given(specs(most=30), st.data())
+def test_random_specs(spec, data):
+    tiles = Tiles(data.draw(tile_shapes(spec.query.extents)), data.draw(tile_shapes(spec.key.extents)))
+    note(f"{spec}")
+    if "triton = TritonHooks" in attndsl.source(spec.program) and runs_on_triton(spec):
+        agrees(spec.program, tensors(spec), spec.seed % 2 == 0, tiles=tiles)
+
+
+ATTENDS = {
+    "grouped heads": (
+        "tokens x[n]",
+        "where = causal",
+        inputs_of("q") | inputs_of("k", "v", shape=(1, 1, 40, 16)),
+    ),
+    "odd widths": (
+        "tokens x[n]",
+        "where = causal and sliding(9)",
+        inputs_of("q", "k", shape=(1, 2, 37, 24)) | inputs_of("v", shape=(1, 2, 37, 5)),
+    ),
+    "rows without keys": ("tokens x[n]", "where = j < i - 20 and i % 3 == 0", inputs_of("q", "k", "v")),
+    "whole rows hidden in the first tile": ("tokens x[n]", "where = j > i + 2", inputs_of("q", "k", "v")),
+    "heads differ": ("tokens x[n]", "where = sliding((3, 17)[head % 2])", inputs_of("q", "k", "v")),
+    "slopes by head": (
+        "tokens x[n]",
+        "where = causal, bias = -(2 ** -(8 * (head + 1) / heads)) * (i - j)",
+        inputs_of("q", "k", "v"),
+    ),
+    "capped scores": ("tokens x[n]", "where = causal, score = 5 * tanh(s / 5)", inputs_of("q", "k", "v")),
+    "scores of no score": ("tokens x[n]", "score = 0.1 * i", inputs_of("q", "k", "v")),
+    "a negative scale": ("tokens x[n]", "where = causal, scale = -0.7", inputs_of("q", "k", "v")),
+    "residue classes": ("tokens x[n]", "where = causal and dilated(3)", inputs_of("q", "k", "v")),
+    "three axes": (
+        "tokens x[t, h, w]",
+        "where = t: window(3) and h: window(3) and w: sliding(1)",
+        inputs_of("q", "k", "v", shape=(1, 1, 3, 5, 7, 16)),
+    ),
+    "documents": (
+        "tokens x[n]; input doc : x int",
+        "where = causal and document(doc)",
+        inputs_of("q", "k", "v", shape=(2, 1, 40, 16), doc=torch.arange(80).view(2, 40) // 13),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ATTENDS)
+def test_corners(name):
+    tokens, options, inputs = ATTENDS[name]
+    text = f"attention a {{ {tokens}; input q, k, v : x; return attend(q, k, v, {options}) }}"
+    program = load_text(text)
+    inputs = {value.name: inputs[value.name] for value in program.inputs}
+    tiles = next(iter(plan_program(program).tiles.values()))
+    tiles = Tiles(tiles.query, tiles.key, tiles.query_steps, tiles.key_steps)
+    agrees(program, inputs, tiles=tiles)
+
+
+def test_cross_attention():
+    text = "attention a { tokens x[n]; tokens y[m]; input q : x; input k, v : y; return attend(q, k, v) }"
+    inputs = inputs_of("q") | inputs_of("k", "v", shape=(1, 2, 23, 16))
+    agrees(load_text(text), inputs)
+
+
+def test_float16():
+    text = "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
+    agrees(load_text(text), inputs_of("q", "k", "v", dtype=torch.float16), tolerance=5e-3)
+
+
+def test_strides_are_followed_and_results_repeat():
+    """Tensors (batch, tokens, heads, width) seen with heads first; equal calls give equal bits."""
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
+    )
+    inputs = {n: t.transpose(1, 2) for n, t in inputs_of("q", "k", "v", shape=(1, 40, 2, 16)).items()}
+    module = quick(program, {"out": Tiles((16,), (16,))}).Module()
+    first, second = (run(call(module), inputs) for _ in range(2))
+    check(first, run_exact(program, inputs), TOLERANCE)
+    assert all(torch.equal(first.grads[name], second.grads[name]) for name in first.grads)
+
+
+# --- which backend runs -----------------------------------------------------------------------------
+
+LEARNED = """attention a(P = 4) { tokens x[n]; input q, k, v : x; learn t : [2 * P - 1] scalar
+  return attend(q, k, v, where = sliding(P - 1), bias = t[i - j + P - 1]) }"""
+
+
+def test_gradients_of_fields_are_left_to_torch(monkeypatch):
+    module = quick(load_text(LEARNED), {"out": Tiles((16,), (16,))}).Module(heads=2, dim=16)
+    inputs = tuple(inputs_of("q", "k", "v").values())
+    with pytest.raises(ValueError, match="gradients of fields"):
+        module(*inputs)
+    with torch.no_grad():
+        found = module(*inputs)
+    monkeypatch.setattr(launch, "BACKEND", "auto")
+    assert torch.allclose(module(*inputs), found, atol=1e-5)
+
+
+def test_backends():
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
+    )
+    inputs = inputs_of("q", "k", "v").values()
+    results = [
+        attndsl.compile(program, backend=backend)()(*inputs) for backend in ("auto", "torch", "triton")
+    ]
+    assert torch.equal(results[0], results[1])
+    assert torch.allclose(results[0], results[2], atol=1e-5)
+    with pytest.raises(ValueError, match="unknown backend"):
+        attndsl.compile(program, backend="cuda")
+    double = attndsl.compile(program, backend="triton")()
+    with pytest.raises(ValueError, match="float64"):
+        double(*(t.double() for t in inputs))
+
+
+def test_a_program_without_triton_kernels_says_so():
+    text = "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, normalize = sigmoid) }"
+    program = load_text(text)
+    assert "jit" not in attndsl.source(program)
+    with pytest.raises(ValueError, match="has Triton kernels"):
+        attndsl.compile(program, backend="triton")
+
+
+def test_importing_needs_no_triton(tmp_path):
+    """The file runs its own check where `import triton` fails."""
+    (tmp_path / "triton.py").write_text("raise ImportError('not here')")
+    (tmp_path / "causal.py").write_text(attndsl.source(attndsl.load("causal")))
+    done = subprocess.run([sys.executable, "causal.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "passed" in done.stdout
+
+
+EXAMPLES = (
+    "neighborhood2d",
+    "alibi",
+    "softcap",
+    "packed",
+    "head_mixture",
+    "sliding",
+    "streaming_llm",
+    "power_attention",
+    "prefix_lm",
+    "sinked",
+    "agent",
+    "longformer",
+)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name):
+    """The generated file's own check, through the kernels: results and gradients against its definition."""
+    program = attndsl.load(name)
+    generated = import_source(attndsl.source(program), "checked").__dict__
+    generated["BACKEND"], generated["configuration"] = "triton", lambda *_: SMALL
+    learned = generated.get("LEARNED", ())
+    sizes = example_sizes(program)
+    inputs = generated["example_inputs"](generated["ARGUMENTS"], learned, sizes, heads=2)
+    exact = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
+    both = [
+        generated["run_with_gradients"](
+            generated["results"], generated["ARGUMENTS"], learned, given, attend, None
+        )
+        for given, attend in ((inputs, generated["by_kernel"]), (exact, generated["dense"](None)))
+    ]
+    for found, expected in zip(*both):
+        assert generated["relative_error"](found, expected) <= TOLERANCE
+
+
+def example_sizes(program):
+    """Small sizes that the program admits."""
+    return dict(sizes_near(program, {1: 48, 2: 10, 3: 6}, heads=2))
