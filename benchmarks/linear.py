@@ -28,7 +28,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 MEASURE = Path(__file__).with_name("measure_linear.py")
 LENGTHS, QUICK = (4_096, 16_384), (1_024, 4_096)
 MOST_GROWTH, LEAST_FORMULA, LEAST_DENSE = 5.0, 0.95, 1.0
-"""Targets of the forward pass: time at four times the tokens; speed over the formula, and over dense SDPA."""
+"""Targets, forward: time at four times the tokens; speed over the formula, and over dense SDPA."""
 ABOUT = (
     "`python benchmarks/linear.py`; 8 heads, width 64, float32, batch 1. Ratios are medians over rounds in",
     "which the calls take turns. `formula` is the program in plain PyTorch (`benchmarks/transcriptions.py`),",
