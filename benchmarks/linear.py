@@ -33,8 +33,8 @@ ABOUT = (
     "`python benchmarks/linear.py`; 8 heads, width 64, float32, batch 1. Ratios are medians over rounds in",
     "which the calls take turns. `formula` is the program in plain PyTorch (`benchmarks/transcriptions.py`),",
     "`growth` the time at 16,384 tokens over that at 4,096, `dense` SDPA of 16,384 tokens. Targets, forward:",
-    f"growth ≤ {MOST_GROWTH:g}, formula ≥ {LEAST_FORMULA:g}, dense ≥ {LEAST_DENSE:g}. Large tensors are mapped",
-    "anew by every call, which is why time can grow faster than the tokens.",
+    f"growth ≤ {MOST_GROWTH:g}, formula ≥ {LEAST_FORMULA:g}, dense ≥ {LEAST_DENSE:g}. Large tensors are",
+    "mapped anew by every call, which is why time can grow faster than the tokens.",
 )
 
 

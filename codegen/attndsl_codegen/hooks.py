@@ -60,7 +60,12 @@ class HookPrinter:
     @property
     def on_gpu(self) -> bool:
         """Whether Triton kernels run it where there is a GPU."""
-        return self.tiles is not None and self.triton.printable
+        return self.triton.printable
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether something plans with the bounds of the mask."""
+        return self.tiles is not None or self.on_gpu
 
     def _summary(self) -> str:
         visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"
@@ -79,9 +84,11 @@ class HookPrinter:
             f"query, key = {self.sets.of(self.op.query_tokens)}, {self.sets.of(self.op.key_tokens)}",
         ]
         if self.tiles is not None:
+            lines.append(f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}")
+        if self.has_bounds:
+            steps = ((), ()) if self.tiles is None else (self.tiles.query_steps, self.tiles.key_steps)
             lines += [
-                f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}",
-                f"query_steps, key_steps = {self.tiles.query_steps}, {self.tiles.key_steps}",
+                f"query_steps, key_steps = {steps[0]}, {steps[1]}",
                 f"varies_by_batch, varies_by_head = {bool(in_mask)}, {by_head}",
             ]
         lines.append(f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'))
@@ -94,7 +101,7 @@ class HookPrinter:
         return [*lines, *([" = ".join([*absent, "None"])] if absent else [])]
 
     def _hooks(self) -> list[list[str]]:
-        hooks = [self._where(), *([] if self.tiles is None else [self._bounds()])]
+        hooks = [self._where(), *([self._bounds()] if self.has_bounds else [])]
         if self.op.score is not None:
             hooks.append(self._real("score", self.op.score, ["s"]))
         if self.op.bias is not None:
@@ -129,9 +136,8 @@ class HookPrinter:
 
     def _bounds(self) -> list[str]:
         """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`, a split axis its phase and its round."""
-        assert self.tiles is not None
         op = self.op
-        if self.tiles.query_steps:
+        if self.tiles is not None and self.tiles.query_steps:
             op = split_attend(op, self.tiles.query_steps, self.tiles.key_steps)
         spelling = {**spelled(QUERY, op.query_tokens), **spelled(KEY, op.key_tokens)}
         bounds = Bounds({name: (Var(name + LO), Var(name + HI)) for name in spelling})

@@ -16,6 +16,8 @@ from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import identifier
 from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64_bits
 
+ON_GPU = {"tiled": "tiled_softmax", "all_keys": "all_keys_softmax"}
+"""Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
 MOST_AXES = 3
 """Kernels read bricks of one to three axes in place."""
 
@@ -37,7 +39,7 @@ class TritonHookPrinter:
     def printable(self) -> bool:
         """Whether the kernels can run this attend."""
         axes = [len(tokens.axes) for tokens in (self.op.query_tokens, self.op.key_tokens)]
-        if self.op.kernel != "tiled" or max(axes) > MOST_AXES:
+        if self.op.kernel not in ON_GPU or max(axes) > MOST_AXES:
             return False
         try:
             return bool(self._functions)

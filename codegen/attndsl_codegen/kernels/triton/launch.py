@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attndsl_codegen.kernels.all_keys import all_keys
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiled import tiled
 from attndsl_codegen.kernels.triton.backward import (
@@ -52,6 +53,26 @@ def tiled_softmax(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Softmax by the Triton kernels where they serve, else tile by tile in torch."""
+    found = by_triton(mechanism, at, q, k, v)
+    return tiled(mechanism, at, q, k, v) if found is None else found
+
+
+def all_keys_softmax(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Softmax over all keys by the Triton kernels where they serve, else in torch."""
+    found = by_triton(mechanism, at, q, k, v)
+    return all_keys(mechanism, at, q, k, v) if found is None else found
+
+
+def by_triton(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Softmax by the Triton kernels; None where they do not serve.
+
+    Raises:
+        ValueError: they do not serve, but the backend is `triton`.
+    """
     problem = why_not_triton(mechanism, at, q, v)
     if problem is None:
         fields = tuple(at[name].data.detach().contiguous() for name in mechanism.triton.fields)
@@ -59,7 +80,7 @@ def tiled_softmax(
         return TritonAttention.apply(mechanism, known, fields, q, k, v)  # type: ignore[no-any-return]
     if BACKEND == "triton":
         raise ValueError(f"the Triton kernels cannot run this: {problem}")
-    return tiled(mechanism, at, q, k, v)
+    return None
 
 
 def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v: Tensor) -> str | None:
