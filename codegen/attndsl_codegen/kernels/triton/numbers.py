@@ -11,13 +11,15 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 @jit
 def floor_div(a, b):
     """`a // b` of integers of any sign, rounded down."""
+    a = a + 0 * tl.program_id(0)  # constants, of which Triton makes sizes of 1, would be divided as by Python
     quotient = a // b
-    return quotient - ((quotient * b != a) & ((a < 0) != (b < 0))).to(tl.int32)
+    return quotient - tl.cast((quotient * b != a) & ((a < 0) != (b < 0)), tl.int32)
 
 
 @jit
 def floor_mod(a, b):
     """`a % b` of integers of any sign, with the sign of b."""
+    a = a + 0 * tl.program_id(0)  # as above
     rest = a % b
     return tl.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
 
