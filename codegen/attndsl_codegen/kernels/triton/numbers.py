@@ -38,7 +38,7 @@ def tanh_by_exp2(x):
 
 
 @jit
-def inside(x, extent):
+def on_axis(x, extent):
     """A coordinate clamped to an axis."""
     return tl.minimum(tl.maximum(x, 0), extent - 1)
 
@@ -46,18 +46,18 @@ def inside(x, extent):
 @jit
 def look_up_1(field, batch, head, a):
     """A field (data, batch and head strides, extent) at a coordinate."""
-    return tl.load(field[0] + batch * field[1] + head * field[2] + inside(a, field[3]))
+    return tl.load(field[0] + batch * field[1] + head * field[2] + on_axis(a, field[3]))
 
 
 @jit
 def look_up_2(field, batch, head, a, b):
     """A field (data, batch and head strides, extents) at two coordinates."""
-    number = inside(a, field[3]) * field[4] + inside(b, field[4])
+    number = on_axis(a, field[3]) * field[4] + on_axis(b, field[4])
     return tl.load(field[0] + batch * field[1] + head * field[2] + number)
 
 
 @jit
 def look_up_3(field, batch, head, a, b, c):
     """A field (data, batch and head strides, extents) at three coordinates."""
-    number = (inside(a, field[3]) * field[4] + inside(b, field[4])) * field[5] + inside(c, field[5])
+    number = (on_axis(a, field[3]) * field[4] + on_axis(b, field[4])) * field[5] + on_axis(c, field[5])
     return tl.load(field[0] + batch * field[1] + head * field[2] + number)
