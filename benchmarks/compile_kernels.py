@@ -70,7 +70,7 @@ def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
 def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:
     """The configuration of one kernel, and what its machine code says."""
     chosen = module.configuration(kernel, width, 2, architecture)
-    hooks, axes = module.OutAttend.triton, len(module.TOKENS_X.axes)
+    hooks, axes = module.OutAttend.gpu, len(module.TOKENS_X.axes)
     constants = {
         "WHERE": hooks.where,
         "SHAPE": hooks.shape,

@@ -74,7 +74,7 @@ def compile_kernel(
 
     Args:
         module: the file, imported where Triton does not interpret.
-        hooks: the `triton` setting of an attend that looks up no fields.
+        hooks: the `gpu` setting of an attend that looks up no fields.
         constants: as `Call.constants` gives them.
         architecture: compute capability, e.g. 90.
         axes: of queries and keys.

@@ -55,7 +55,7 @@ class TritonHookPrinter:
         parts = [f"sizes={self._sizes!r}", f"fields={self._fields!r}".replace("'", '"')]
         parts[0] = parts[0].replace("'", '"')
         parts += [f"{role}={self._called(role)}" for role in self._roles]
-        return [f"triton = TritonHooks({', '.join(parts)})"]
+        return [f"gpu = TritonHooks({', '.join(parts)})"]
 
     def _called(self, role: str) -> str:
         return f"{function_name(self.name)}_{role}"

@@ -80,8 +80,9 @@ def test_every_kernel_module_is_in_the_library():
     (folder,) = package.__path__
     import pathlib
 
-    files = {path.stem for path in pathlib.Path(folder).glob("*.py")} - {"__init__"}
-    assert files == set(MODULES)
+    root = pathlib.Path(folder)
+    files = {".".join(path.relative_to(root).with_suffix("").parts) for path in root.rglob("*.py")}
+    assert {name for name in files if not name.endswith("__init__")} == set(MODULES)
 
 
 def test_imports_are_grouped_and_sorted():

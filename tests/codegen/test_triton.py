@@ -57,7 +57,7 @@ def runs_on_triton(spec):
 def test_random_specs(spec, data):
     tiles = Tiles(data.draw(tile_shapes(spec.query.extents)), data.draw(tile_shapes(spec.key.extents)))
     note(f"{spec}")
-    if "triton = TritonHooks" in attndsl.source(spec.program) and runs_on_triton(spec):
+    if "gpu = TritonHooks" in attndsl.source(spec.program) and runs_on_triton(spec):
         agrees(spec.program, tensors(spec), spec.seed % 2 == 0, tiles=tiles)
 
 

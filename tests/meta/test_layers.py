@@ -33,7 +33,13 @@ ALLOWED = {
 }
 """What each part may import of the project, besides itself; the api and the cli may import everything."""
 
-TORCH = {"attndsl.exact", "attndsl.verify", "attndsl.bench", "attndsl_codegen.kernels"}
+TORCH = {
+    "attndsl.exact",
+    "attndsl.verify",
+    "attndsl.bench",
+    "attndsl_codegen.kernels",
+    "attndsl_codegen.machine",
+}
 
 
 def modules() -> dict[str, Path]:

@@ -39,7 +39,7 @@ class Mechanism(Protocol):
     """What is added to the score, or None: bias(*coordinates, at)."""
     causal: ClassVar[bool]
     """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
-    triton: ClassVar[Any]
+    gpu: ClassVar[Any]
     """The same hooks for the Triton kernels; only where an attend may run on them."""
     times: ClassVar[Any]
     """A factor of the normalised weight, or None: times(*coordinates, at)."""

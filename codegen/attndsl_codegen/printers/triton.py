@@ -89,7 +89,7 @@ class TritonPrinter(TextPrinter):
             case "abs" | "ispow2":
                 return f"{'tl.abs' if name == 'abs' else 'one_bit'}({self.show(args[0])})", ATOM
             case "real":
-                return f"{self._at(args[0], ATOM)}.to(tl.float32)", ATOM
+                return f"tl.cast({self.show(args[0])}, tl.float32)", ATOM  # a size of 1 is a constant
             case "//" | "%" if not all(never_negative(arg) for arg in args):
                 return f"floor_{'div' if name == '//' else 'mod'}({self.comma(args)})", ATOM
             case "**":

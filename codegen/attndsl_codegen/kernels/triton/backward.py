@@ -6,7 +6,7 @@ writes, so gradients are the same in every run.
 
 from __future__ import annotations
 
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, place, rows_at
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -81,7 +81,7 @@ def softmax_query_gradient_kernel(
     head = program // sizes[0] % sizes[2]
     batch = program // sizes[0] // sizes[2]
     kv_head = head // sizes[3]
-    i, token, exists = place(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
+    i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
     across = tl.arange(0, CHANNELS)[None, :]
     value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
     x = tl.load(rows_at(q, strides[0], batch, head, token, across), mask=exists & (across < WIDTH), other=0.0)
@@ -98,7 +98,7 @@ def softmax_query_gradient_kernel(
         count = tl.load(row + 2 * MASKED + 1)
         key_tile, left = first_tile(runs, run)
         for _ in range(count):
-            j, key_token, key_exists = place(
+            j, key_token, key_exists = slot_places(
                 key_tile, tl.arange(0, KEYS)[None, :], extents[1], KEY_TILE, KEY_STEP
             )
             down = tl.arange(0, CHANNELS)[:, None]
@@ -165,7 +165,7 @@ def softmax_key_gradient_kernel(
     tile = program % sizes[0]
     kv_head = program // sizes[0] % sizes[2]
     batch = program // sizes[0] // sizes[2]
-    j, token, exists = place(tile, tl.arange(0, KEYS)[:, None], extents[1], KEY_TILE, KEY_STEP)
+    j, token, exists = slot_places(tile, tl.arange(0, KEYS)[:, None], extents[1], KEY_TILE, KEY_STEP)
     across = tl.arange(0, CHANNELS)[None, :]
     value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
     here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
@@ -182,7 +182,9 @@ def softmax_key_gradient_kernel(
             query_tile, left = first_tile(runs, run)
             for _ in range(count):
                 slot = tl.arange(0, QUERIES)[None, :]
-                i, query_token, query_exists = place(query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
+                i, query_token, query_exists = slot_places(
+                    query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP
+                )
                 down = tl.arange(0, CHANNELS)[:, None]
                 queries = rows_at(q, strides[0], batch, head, query_token, down)
                 x = tl.load(queries, mask=query_exists & (down < WIDTH), other=0.0)

@@ -5,7 +5,7 @@ Exponentials are in base 2, sums and maxima in float32. `lse` is in natural loga
 
 from __future__ import annotations
 
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, place, rows_at
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -55,7 +55,7 @@ def softmax_forward_kernel(
     tile = program % sizes[0]
     head = program // sizes[0] % sizes[2]
     batch = program // sizes[0] // sizes[2]
-    i, token, exists = place(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
+    i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
     channel = tl.arange(0, CHANNELS)[None, :]
     here = exists & (channel < WIDTH)
     x = tl.load(rows_at(q, strides[0], batch, head, token, channel), mask=here, other=0.0)
@@ -68,7 +68,7 @@ def softmax_forward_kernel(
         count = tl.load(row + 2 * MASKED + 1)
         key_tile, left = first_tile(runs, run)
         for _ in range(count):
-            j, key_token, key_exists = place(
+            j, key_token, key_exists = slot_places(
                 key_tile, tl.arange(0, KEYS)[None, :], extents[1], KEY_TILE, KEY_STEP
             )
             kv_head = head // sizes[3]

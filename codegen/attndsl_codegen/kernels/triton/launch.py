@@ -75,7 +75,7 @@ def by_triton(
     """
     problem = why_not_triton(mechanism, at, q, v)
     if problem is None:
-        fields = tuple(at[name].data.detach().contiguous() for name in mechanism.triton.fields)
+        fields = tuple(at[name].data.detach().contiguous() for name in mechanism.gpu.fields)
         known = {**at, "heads": q.shape[1], "device": q.device}
         return TritonAttention.apply(mechanism, known, fields, q, k, v)  # type: ignore[no-any-return]
     if BACKEND == "triton":
@@ -115,7 +115,7 @@ class Call(NamedTuple):
     @property
     def env(self) -> tuple[Any, ...]:
         """What hooks read: sizes, and fields as (data, batch stride, head stride, extents)."""
-        sizes = tuple(self.at[name] for name in self.mechanism.triton.sizes)
+        sizes = tuple(self.at[name] for name in self.mechanism.gpu.sizes)
         return (*sizes, *((f, *layer_steps(f), *f.shape[2:]) for f in self.fields))
 
     def settings(self, kernel: str) -> Configuration:
@@ -149,8 +149,8 @@ class Call(NamedTuple):
         width, value_width = self.q.shape[-1], self.v.shape[-1]
         query_tile, key_tile = self.tiles(chosen)
         return {
-            "WHERE": self.mechanism.triton.where,
-            "SHAPE": self.mechanism.triton.shape,
+            "WHERE": self.mechanism.gpu.where,
+            "SHAPE": self.mechanism.gpu.shape,
             "QUERY_TILE": query_tile,
             "KEY_TILE": key_tile,
             "QUERY_STEP": self.residues[0],
@@ -215,7 +215,7 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
         *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
-        SLOPE=call.mechanism.triton.slope,
+        SLOPE=call.mechanism.gpu.slope,
         **call.constants(chosen),
     )
     return grad_q
@@ -232,7 +232,7 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
         *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
-        SLOPE=call.mechanism.triton.slope,
+        SLOPE=call.mechanism.gpu.slope,
         **call.constants(chosen),
     )
     return grad_k, grad_v

@@ -11,13 +11,15 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 @jit
 def floor_div(a, b):
     """`a // b` of integers of any sign, rounded down."""
+    a = a + 0 * tl.program_id(0)  # constants, of which Triton makes sizes of 1, would be divided as by Python
     quotient = a // b
-    return quotient - ((quotient * b != a) & ((a < 0) != (b < 0))).to(tl.int32)
+    return quotient - tl.cast((quotient * b != a) & ((a < 0) != (b < 0)), tl.int32)
 
 
 @jit
 def floor_mod(a, b):
     """`a % b` of integers of any sign, with the sign of b."""
+    a = a + 0 * tl.program_id(0)  # as above
     rest = a % b
     return tl.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
 
@@ -36,7 +38,7 @@ def tanh_by_exp2(x):
 
 
 @jit
-def inside(x, extent):
+def on_axis(x, extent):
     """A coordinate clamped to an axis."""
     return tl.minimum(tl.maximum(x, 0), extent - 1)
 
@@ -44,18 +46,18 @@ def inside(x, extent):
 @jit
 def look_up_1(field, batch, head, a):
     """A field (data, batch and head strides, extent) at a coordinate."""
-    return tl.load(field[0] + batch * field[1] + head * field[2] + inside(a, field[3]))
+    return tl.load(field[0] + batch * field[1] + head * field[2] + on_axis(a, field[3]))
 
 
 @jit
 def look_up_2(field, batch, head, a, b):
     """A field (data, batch and head strides, extents) at two coordinates."""
-    number = inside(a, field[3]) * field[4] + inside(b, field[4])
+    number = on_axis(a, field[3]) * field[4] + on_axis(b, field[4])
     return tl.load(field[0] + batch * field[1] + head * field[2] + number)
 
 
 @jit
 def look_up_3(field, batch, head, a, b, c):
     """A field (data, batch and head strides, extents) at three coordinates."""
-    number = (inside(a, field[3]) * field[4] + inside(b, field[4])) * field[5] + inside(c, field[5])
+    number = (on_axis(a, field[3]) * field[4] + on_axis(b, field[4])) * field[5] + on_axis(c, field[5])
     return tl.load(field[0] + batch * field[1] + head * field[2] + number)

@@ -6,7 +6,7 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 
 @jit
-def place(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
+def slot_places(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
     """Coordinates per axis, token numbers, and which slots hold a token; tiles are boxes, row-major.
 
     Args:
