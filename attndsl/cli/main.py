@@ -17,6 +17,7 @@ FINE, WRONG_SPEC, WRONG_USAGE, INTERNAL = 0, 1, 2, 3
 COMMANDS = {
     "compile": "write the program as one readable, self-contained Python file",
     "check": "compare the generated code with the exact definition, forward and backward",
+    "simulate": "predict the speed on a device, and where the rest is lost",
     "show": "draw the mask, its tiles and a query's keys",
     "explain": "explain an error code, or what the compiler found out about a spec",
     "bench": "time the module beside dense attention and FlexAttention on this machine",

@@ -17,11 +17,13 @@ ALLOWED = {
     "attndsl_grammar": set(),
     "attndsl.language": {"attndsl.ir", "attndsl.diagnostics", "attndsl_grammar"},
     "attndsl.analysis": {"attndsl.ir"},
-    "attndsl.planning": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis"},
+    "attndsl.simulation": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis"},
+    "attndsl.planning": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis", "attndsl.simulation"},
     "attndsl.picture": {
         "attndsl.ir",
         "attndsl.diagnostics",
         "attndsl.analysis",
+        "attndsl.simulation",
         "attndsl.planning",
         "attndsl.files",
     },
@@ -108,7 +110,14 @@ def test_there_are_no_import_cycles():
         visit(name, ())
 
 
-COMMANDS = (["--help"], ["list"], ["compile", "swin", "-o", "-"], ["explain", "swin"], ["show", "swin"])
+COMMANDS = (
+    ["--help"],
+    ["list"],
+    ["compile", "swin", "-o", "-"],
+    ["explain", "swin"],
+    ["show", "swin"],
+    ["simulate", "swin"],
+)
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
