@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attndsl.cli.errors import with_warnings
@@ -11,6 +12,7 @@ from attndsl.cli.options import add_sizes, add_spec, load_program, positive, rea
 
 if TYPE_CHECKING:
     from attndsl.simulation.setting import Setting
+    from attndsl.study.sweep import Sweep
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -29,25 +31,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile-q", metavar="SIZES", help="tiles of queries, e.g. 4x8x8")
     parser.add_argument("--tile-k", metavar="SIZES", help="tiles of keys, e.g. 2x8x8")
 
+    parser.add_argument("--advise", action="store_true", help="better values of parameters declared `tune`")
+    parser.add_argument("--sweep", metavar="P=VALUES", help="n=1k..1M, or a parameter: stride=1,2,4")
+    parser.add_argument("--csv", metavar="FILE", help="write the sweep as a table; `-` for standard output")
+    parser.add_argument("--plot", metavar="FILE", help="draw the sweep, as .svg or .png")
+    parser.add_argument("--share", type=float, metavar="P", help="share of a model's time, e.g. 0.6")
+    parser.add_argument("--dense-steps", metavar="A/B", help="steps that stay dense, e.g. 15/50")
+    parser.add_argument("--html", metavar="FILE", help="write a report as one self-contained page")
+    parser.add_argument("--force", action="store_true", help="overwrite files that attndsl did not write")
+
 
 def main(args: argparse.Namespace) -> int:
     """Simulates and prints."""
     from attndsl.planning.layouts import Forced
-    from attndsl.planning.simulate import EXTENTS, simulate_in_full
+    from attndsl.planning.simulate import EXTENTS
 
     program = load_program(args)
     setting = read_setting(args)
     extents = read_sizes(program, args, EXTENTS)
-    report = simulate_in_full(program, extents, setting, Forced(args.tile_q, args.tile_k))
+    from attndsl.picture.output import check_outputs
+    from attndsl.study.study import Questions, answer
+
+    outputs = check_outputs([args.plot] if args.plot else [], args.force)
+    questions = Questions(args.sweep, args.advise, args.share, args.dense_steps)
+    study = answer(program, extents, setting, Forced(args.tile_q, args.tile_k), questions)
+    if study.sweep is not None:
+        _write_sweep(study.sweep, args.csv, outputs)
+    if args.html:
+        from attndsl.picture.page import write_page
+
+        write_page(program, extents, study, args.html, args.force)
     if args.json:
-        print(json.dumps(with_warnings(report.to_dict(), program), indent=2))
-        return 0
-    from rich.console import Console
+        print(json.dumps(with_warnings(study.to_dict(), program), indent=2))
+    elif args.csv != "-":
+        from rich.console import Console
 
-    from attndsl.picture.waterfall import print_report
+        from attndsl.picture.waterfall import print_study
 
-    print_report(Console(highlight=False), report)
+        print_study(Console(highlight=False), study)
     return 0
+
+
+def _write_sweep(sweep: Sweep, table: str | None, pictures: list[Path]) -> None:
+    from attndsl.files import write_atomically
+
+    if table == "-":
+        print(sweep.to_csv(), end="")
+    elif table:
+        write_atomically(Path(table), sweep.to_csv().encode())
+    for path in pictures:
+        from attndsl.picture.curves import curves
+        from attndsl.picture.output import write_scene
+
+        write_scene(curves(sweep), path)
 
 
 def read_setting(args: argparse.Namespace) -> Setting:

@@ -10,7 +10,10 @@ from rich.text import Text
 
 from attndsl.picture.program import amount
 from attndsl.simulation.report import AttendReport, Report
+from attndsl.study.study import Study
+from attndsl.study.sweep import Sweep
 
+NOT_TUNED = "no parameter is declared `tune`; write e.g. tune stride in (1, 2, 4) in the attention"
 BAR = 24
 """Characters of the longest bar."""
 
@@ -31,6 +34,39 @@ def print_report(console: Console, report: Report) -> None:
     console.print()
     for line in _closing(report):
         console.print(line, markup=False, soft_wrap=True)
+
+
+def print_study(console: Console, study: Study) -> None:
+    """Prints a report with the answers to further questions."""
+    print_report(console, study.report)
+    if study.whole is not None:
+        whole = study.whole
+        steps = f", {whole.dense_share:.0%} of the steps dense" if whole.dense_share else ""
+        speed = f"{whole.speedup:.2f}x faster (at most {whole.limit:.2f}x)"
+        console.print(f"whole model, {whole.share:.0%} of its time attention{steps}: {speed}")
+    if study.advice is not None:
+        console.print()
+        console.print("[bold]advice[/bold]")
+        for advice in study.advice:
+            console.print(f"  {advice.words}", markup=False, soft_wrap=True)
+        if not study.advice:
+            tuned = "parameters declared `tune` are at their best" if study.tuned else NOT_TUNED
+            console.print(f"  {tuned}", markup=False, soft_wrap=True)
+    if study.sweep is not None:
+        console.print()
+        console.print(_sweep(study.sweep))
+
+
+def _sweep(sweep: Sweep) -> Table:
+    table = Table(sweep.name, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("flop bound", "tile bound", "predicted", "time", "dense", "memory"):
+        table.add_column(column, justify="right")
+    for point in sweep.points:
+        report, fall = point.report, point.report.waterfall
+        bounds = (times(bound) for bound in (fall.flop_bound, fall.tile_bound, fall.predicted))
+        spent = (duration(seconds) for seconds in (report.seconds, report.dense_seconds))
+        table.add_row(point.value, *bounds, *spent, f"{amount(report.peak_bytes)}B")
+    return table
 
 
 def heading(report: Report) -> Iterator[str]:

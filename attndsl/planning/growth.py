@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import lcm, prod
+from math import lcm
 
 from attndsl.analysis.layout import Brick
 from attndsl.diagnostics import AttnError
@@ -28,6 +28,10 @@ LARGEST_STEP, LEAST_STEP = 8192, 16
 MOST_TOKENS = 1 << 16
 """Tokens up to which visible pairs are counted for a formula, and dense attention is overtaken."""
 COUNTED_SLOTS = 128
+COARSER = (1, 16)
+"""Factors of the step that are tried: masks may hide large constants in small ones."""
+FAR = (1, 1 << 15, 192)
+"""Extents at which a formula must hold, by the number of symbols."""
 BISECTIONS = 4
 """Steps of bisection: the crossover is known to about a sixteenth."""
 
@@ -41,7 +45,10 @@ class Complexity:
 
 
 def complexity(program: Program) -> Complexity:
-    """The operations of a program; `pairs` stands for visible pairs that follow no polynomial."""
+    """The operations of a program; `pairs` stands for visible pairs that follow no polynomial.
+
+    Formulas hold at extents that are multiples of what the masks divide coordinates by.
+    """
     formulas = [
         _attend_flops(program, value.op) if isinstance(value.op, Attend) else value.op.flops()
         for value in program.computed
@@ -87,14 +94,13 @@ def _pairs(program: Program, op: Attend) -> Expr | None:
     if op.where is TRUE:
         return _tokens(op.query_tokens.axes) * _tokens(op.key_tokens.axes)
     hidden = fields(op.where) or "head" in variables(op.where) or isinstance(op.key_tokens.origin, Pairs)
-    step = _step(op.where)
     symbols = op.query_tokens.symbols | op.key_tokens.symbols
-    base = {symbol: step for symbol in program.symbols if symbol in symbols}
-    if hidden or len(base) > 2 or prod(7 * size for size in base.values()) > MOST_TOKENS:
+    own = [symbol for symbol in program.symbols if symbol in symbols]
+    if hidden or len(own) > 2:
         return None
 
     def count(sizes: Mapping[str, int]) -> int:
-        check_sizes(program, {**dict.fromkeys(program.symbols, 4 * step), **sizes, "heads": 1})
+        check_sizes(program, {**dict.fromkeys(program.symbols, FAR[1]), **sizes, "heads": 1})
         every = {**sizes, "heads": 1}
         query, key = (
             Brick(extents, balanced(extents, COUNTED_SLOTS))
@@ -102,10 +108,16 @@ def _pairs(program: Program, op: Attend) -> Expr | None:
         )
         return count_tiles(op, every, query, key, 1, {}).pairs
 
-    try:
-        return fitted_pairs(count, base)
-    except AttnError:
-        return None
+    for step in (_step(op.where) * factor for factor in COARSER):
+        if own and (7 * step) ** len(own) > MOST_TOKENS:
+            break
+        try:
+            found = fitted_pairs(count, dict.fromkeys(own, step), FAR[len(own)])
+        except AttnError:
+            return None
+        if found is not None:
+            return found
+    return None
 
 
 def _step(where: Expr) -> int:

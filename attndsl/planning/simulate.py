@@ -14,13 +14,14 @@ from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.relations import refuse_relations
 from attndsl.planning.sizes import check_sizes
 from attndsl.simulation.decode import last_queries
-from attndsl.simulation.problems import CannotDecode
+from attndsl.simulation.problems import BadOption, CannotDecode
 from attndsl.simulation.program import simulate_program
 from attndsl.simulation.report import Report
 from attndsl.simulation.setting import Setting
 
 EXTENTS = {1: 16384, 2: 128, 3: 32}
 """Extents where none are given, by the number of axes."""
+MOST_TOKENS = 1 << 23
 
 
 def default_extents(program: Program, heads: int) -> dict[str, int]:
@@ -39,11 +40,25 @@ def simulate(
     refuse_relations(program)
     check_sizes(program, {**extents, "heads": setting.heads})
     sizes = setting.sizes(program, extents)
+    _check_tokens(program, sizes)
     if setting.queries is not None:
         program = _decoding(program, sizes, setting.queries)
     fields = sample_fields(program, sizes, heads=setting.heads)
     planned = {value.name: plan_attend(value.op, sizes, setting, fields, forced) for value in program.attends}
     return simulate_program(program, sizes, setting, planned, fields)
+
+
+def _check_tokens(program: Program, sizes: Mapping[str, int]) -> None:
+    """Refuses extents whose query tiles are too many to go through one by one.
+
+    Raises:
+        AttnError: a set that attends work on has too many tokens.
+    """
+    for value in program.attends:
+        tokens = value.op.query_tokens
+        if tokens.count(sizes) > MOST_TOKENS:
+            reason = f"{tokens.count(sizes):,} tokens; a simulation goes through at most {MOST_TOKENS:,}"
+            raise fail(BadOption("--shape", str(tokens), reason, "simulate a shorter sequence"))
 
 
 def simulate_in_full(

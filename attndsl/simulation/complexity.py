@@ -15,12 +15,13 @@ SAMPLES: tuple[int, ...] = (4, 5, 6)
 Count = Callable[[Mapping[str, int]], int]
 
 
-def fitted_pairs(count: Count, base: Mapping[str, int]) -> Expr | None:
+def fitted_pairs(count: Count, base: Mapping[str, int], far: int) -> Expr | None:
     """A polynomial in the extents that gives the visible pairs at all sizes tried, or None.
 
     Args:
         count: visible pairs at some extents.
         base: the step of each extent: a common multiple of what the mask divides coordinates by.
+        far: an extent near which the formula is checked, too: it must not hold for short sequences alone.
     """
     if not base:
         return Const(count({}))
@@ -30,13 +31,16 @@ def fitted_pairs(count: Count, base: Mapping[str, int]) -> Expr | None:
     for axis in range(len(names)):
         values = _interpolated(values, axis, [Fraction(s * base[names[axis]]) for s in SAMPLES])
     coefficients = {powers: value for powers, value in values.items() if value}
-    check = tuple(SAMPLES[-1] + 1 + at for at in range(len(names)))
-    sizes = _sizes(base, check)
-    predicted = sum(
-        value * prod(sizes[name] ** power for name, power in zip(names, powers))
-        for powers, value in coefficients.items()
-    )
-    return _formula(coefficients, names) if predicted == count(sizes) else None
+    near = tuple(SAMPLES[-1] + 1 + at for at in range(len(names)))
+    for at in (near, tuple(max(2 * SAMPLES[-1], far // step) for step in base.values())):
+        sizes = _sizes(base, at)
+        predicted = sum(
+            value * prod(sizes[name] ** power for name, power in zip(names, powers))
+            for powers, value in coefficients.items()
+        )
+        if predicted != count(sizes):
+            return None
+    return _formula(coefficients, names)
 
 
 def _sizes(base: Mapping[str, int], at: tuple[int, ...]) -> dict[str, int]:
