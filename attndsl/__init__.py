@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AttnError", "Program", "compile", "load", "mask", "oracle", "source"]
+__all__ = ["AttnError", "Program", "compile", "load", "mask", "oracle", "simulate", "source"]
 
 if TYPE_CHECKING:
-    from attndsl.api import compile, load, mask, oracle, source
+    from attndsl.api import compile, load, mask, oracle, simulate, source
     from attndsl.diagnostics import AttnError
     from attndsl.ir.program import Program
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attndsl.exact import Oracle
+    from attndsl.simulation.report import Report
 
 
 def load(path_or_name: str | Path, attention: str | None = None, **params: Any) -> Program:
@@ -130,3 +131,36 @@ def mask(
         raise ValueError(f"no attend called {attend!r}; there are: {', '.join(ops)}")
     found = dense_mask(ops[attend or list(ops)[-1]], sizes, fields)
     return found[0, 0] if found.shape[:2] == (1, 1) else found
+
+
+def simulate(
+    program: Program,
+    device: str = "h100",
+    *,
+    kernel: str = "attndsl",
+    shape: Mapping[str, int] | None = None,
+    tile_q: tuple[int, ...] | None = None,
+    tile_k: tuple[int, ...] | None = None,
+    **options: Any,
+) -> Report:
+    """The speed that a program can reach, and where the rest is lost; needs neither torch nor a GPU.
+
+    Args:
+        device: a name (see `attndsl devices`) or a .toml file.
+        kernel: `attndsl`, `flash`, `flex` or `natten`.
+        shape: the symbolic extents, e.g. `{"n": 4096}`; what `attndsl simulate` takes by default.
+        tile_q, tile_k: tile shapes, one size per axis or one for stretches; chosen by time if not given.
+        options: `dtype`, `batch`, `heads`, `kv_heads`, `dim`, `direction` (`fwd`, `bwd`, `both`), `queries`.
+
+    Raises:
+        AttnError: the device, the kernel, the extents or the tiles do not fit.
+        TypeError: an option is unknown.
+    """
+    from attndsl.planning.layouts import Forced
+    from attndsl.planning.simulate import default_extents, simulate_in_full
+    from attndsl.simulation.setting import make_setting
+
+    setting = make_setting(device, kernel, **options)
+    extents = dict(shape) if shape else default_extents(program, setting.heads)
+    forced = Forced(*(None if tile is None else "x".join(map(str, tile)) for tile in (tile_q, tile_k)))
+    return simulate_in_full(program, extents, setting, forced)

@@ -47,7 +47,8 @@ def _explain_code(code: str, as_json: bool) -> int:
     import attndsl.files
     import attndsl.language
     import attndsl.picture.problems
-    import attndsl.planning.problems  # noqa: F401
+    import attndsl.planning.problems
+    import attndsl.simulation.problems  # noqa: F401
     from attndsl.diagnostics import fail
     from attndsl.ir.problem import Problem
     from attndsl.language.problems import UnknownName

@@ -17,9 +17,12 @@ FINE, WRONG_SPEC, WRONG_USAGE, INTERNAL = 0, 1, 2, 3
 COMMANDS = {
     "compile": "write the program as one readable, self-contained Python file",
     "check": "compare the generated code with the exact definition, forward and backward",
+    "simulate": "predict the speed on a device, and where the rest is lost",
+    "reach": "show the receptive field of a stack of layers, layer by layer",
     "show": "draw the mask, its tiles and a query's keys",
     "explain": "explain an error code, or what the compiler found out about a spec",
     "bench": "time the module beside dense attention and FlexAttention on this machine",
+    "devices": "list the devices that the simulator knows",
     "list": "list the installed examples and the standard patterns",
 }
 

@@ -52,7 +52,12 @@ def load_program(args: argparse.Namespace) -> Program:
     Raises:
         AttnError: with every problem found.
     """
-    program = _loaded(args)
+    return load_spec(args.spec, args)
+
+
+def load_spec(spec: str, args: argparse.Namespace) -> Program:
+    """As `load_program`, for a command that takes several specs."""
+    program = _loaded(spec, args)
     if program.warnings and not args.json:
         from attndsl.cli.errors import print_warnings
 
@@ -60,14 +65,14 @@ def load_program(args: argparse.Namespace) -> Program:
     return program
 
 
-def _loaded(args: argparse.Namespace) -> Program:
+def _loaded(spec: str, args: argparse.Namespace) -> Program:
     from attndsl.examples import find_spec
     from attndsl.language import load_file, load_text
 
     given = _settings(args.settings)
-    if args.spec == "-":
+    if spec == "-":
         return load_text(sys.stdin.read(), "<stdin>", args.attention, given)
-    return load_file(find_spec(args.spec), args.attention, given)
+    return load_file(find_spec(spec), args.attention, given)
 
 
 def _settings(settings: list[str]) -> dict[str, str]:

@@ -17,12 +17,22 @@ ALLOWED = {
     "attndsl_grammar": set(),
     "attndsl.language": {"attndsl.ir", "attndsl.diagnostics", "attndsl_grammar"},
     "attndsl.analysis": {"attndsl.ir"},
-    "attndsl.planning": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis"},
+    "attndsl.simulation": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis"},
+    "attndsl.planning": {"attndsl.ir", "attndsl.diagnostics", "attndsl.analysis", "attndsl.simulation"},
+    "attndsl.study": {
+        "attndsl.ir",
+        "attndsl.diagnostics",
+        "attndsl.language",
+        "attndsl.simulation",
+        "attndsl.planning",
+    },
     "attndsl.picture": {
         "attndsl.ir",
         "attndsl.diagnostics",
         "attndsl.analysis",
+        "attndsl.simulation",
         "attndsl.planning",
+        "attndsl.study",
         "attndsl.files",
     },
     "attndsl.exact": {"attndsl.ir"},
@@ -114,7 +124,14 @@ def test_there_are_no_import_cycles():
         visit(name, ())
 
 
-COMMANDS = (["--help"], ["list"], ["compile", "swin", "-o", "-"], ["explain", "swin"], ["show", "swin"])
+COMMANDS = (
+    ["--help"],
+    ["list"],
+    ["compile", "swin", "-o", "-"],
+    ["explain", "swin"],
+    ["show", "swin"],
+    ["simulate", "swin"],
+)
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])

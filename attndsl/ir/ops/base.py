@@ -273,6 +273,8 @@ class Op:
     """Whether a head's result depends on other heads though it has as many (the types say the rest)."""
     on_pairs: ClassVar[tuple[str, ...]] = ()
     """Its parameters that take features on pairs, which are never held in full."""
+    copies: ClassVar[bool] = True
+    """Whether its result is a tensor of its own; views of its operands cost nothing."""
     discrete: ClassVar[bool] = False
     """Whether it decides something (a code), which is checked apart from what follows from it."""
 

@@ -26,6 +26,7 @@ class SwapChannels(Op):
     """`(batch, heads, tokens, width)` becomes `(batch, heads, width, tokens)`, and back."""
 
     keyword: ClassVar[str] = "channels"
+    copies: ClassVar[bool] = False
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("f", "feature", optional=False, positional=True, help="the feature to transpose"),
     )

@@ -27,6 +27,7 @@ class Flat(Op):
     """`(batch, heads, tokens, width)` becomes `(batch, tokens, heads * width)`."""
 
     keyword: ClassVar[str] = "flat"
+    copies: ClassVar[bool] = False
     along_tokens: ClassVar[bool] = False
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("f", "feature", optional=False, positional=True, help="a feature with heads"),

@@ -27,6 +27,7 @@ class Kron(Op):
     """Keys (or values) on pairs: `kron(a, b)[j.0, j.1] = a[j.0] * b[j.1]`, channel by channel."""
 
     keyword: ClassVar[str] = "kron"
+    copies: ClassVar[bool] = False
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("a", "feature", optional=False, positional=True, help="the first factor"),
         OpParameter("b", "feature", optional=False, positional=True, help="the second factor"),

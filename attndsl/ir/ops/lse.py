@@ -14,6 +14,7 @@ class LogSumExp(Op):
     """The log-sum-exp of a partial."""
 
     keyword: ClassVar[str] = "lse"
+    copies: ClassVar[bool] = False
     along_tokens: ClassVar[bool] = False
 
     z: str

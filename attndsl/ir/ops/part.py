@@ -27,6 +27,7 @@ class Part(Op):
     """Channels `start ... start + width - 1`."""
 
     keyword: ClassVar[str] = "part"
+    copies: ClassVar[bool] = False
     along_tokens: ClassVar[bool] = False
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("f", "feature", optional=False, positional=True, help="a feature with a width"),

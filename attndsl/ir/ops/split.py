@@ -27,6 +27,7 @@ class Split(Op):
     """`(batch, tokens, count * width)` becomes `(batch, count, tokens, width)`; each head gets a stretch."""
 
     keyword: ClassVar[str] = "split"
+    copies: ClassVar[bool] = False
     along_tokens: ClassVar[bool] = False
     parameters: ClassVar[tuple[OpParameter, ...]] = (
         OpParameter("f", "features", optional=False, positional=True, help="features without heads"),

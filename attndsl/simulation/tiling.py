@@ -1,0 +1,80 @@
+"""An attend with the tiles it is cut into, and the work that makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from attndsl.analysis.layout import make_layout
+from attndsl.ir.ops import Attend
+from attndsl.simulation.attention import AttendWork
+from attndsl.simulation.counts import Fields, count_tiles
+from attndsl.simulation.cycles import TileKind
+from attndsl.simulation.operators import count_of, widths_of
+from attndsl.simulation.setting import Setting
+from attndsl.simulation.slots import score_cost
+from attndsl.simulation.tiles import Widths
+
+Tile = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tile shapes of one attend.
+
+    Attributes:
+        attend: over the axes that are cut: the spec's, or phases and rounds of residue classes.
+        query, key: one size per axis, or one for stretches in row-major order.
+        layout: its name.
+        why: why it was chosen.
+    """
+
+    attend: Attend
+    query: Tile
+    key: Tile
+    layout: str
+    why: str = ""
+
+    @property
+    def permuted(self) -> bool:
+        """Whether tiles are not stretches of tokens in row-major order."""
+        return self.layout != "raster"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Tile shapes with the work they make; no work where an attend does not go tile by tile."""
+
+    tiling: Tiling
+    work: AttendWork | None
+
+
+def tiling(attend: Attend, query: Tile, key: Tile, why: str = "") -> Tiling:
+    """Tile shapes of an attend as it stands."""
+    boxes = (len(query) > 1 and len(attend.query_tokens.axes) > 1) or len(key) > 1
+    return Tiling(attend, query, key, "brick" if boxes else "raster", why)
+
+
+def tiled_work(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: Fields) -> AttendWork:
+    """The exact work of an attend at its tile shapes."""
+    attend = found.attend
+    query = make_layout(attend.query_tokens.extents(sizes), found.query)
+    key = make_layout(attend.key_tokens.extents(sizes), found.key)
+    heads = count_of(attend.type.heads, sizes)
+    counts = count_tiles(attend, sizes, query, key, heads, fields)
+    kind = tile_kind(attend, sizes, setting, prod(found.query), prod(found.key))
+    return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted)
+
+
+def counted(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: Fields) -> Planned:
+    """Tile shapes with their exact work."""
+    return Planned(found, tiled_work(found, sizes, setting, fields) if found.query else None)
+
+
+def tile_kind(
+    attend: Attend, sizes: Mapping[str, int], setting: Setting, queries: int, keys: int
+) -> TileKind:
+    """One pair of tiles of an attend."""
+    widths = Widths(*widths_of(attend, sizes))
+    return TileKind(queries, keys, widths, score_cost(attend), setting.dtype)

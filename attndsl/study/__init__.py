@@ -1,0 +1,1 @@
+"""Questions about many settings at once: sweeps, advice, shares of a whole model."""
