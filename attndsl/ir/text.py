@@ -96,14 +96,18 @@ class TextPrinter:
 
     def _sum(self, terms: tuple[Expr, ...]) -> str:
         """Positive terms first, so that `-j + i` reads `i - j`."""
-        ordered = sorted(terms, key=_is_negative)
+        ordered = sorted(terms, key=self._subtracted)
         text = self._at(ordered[0], SUM)
         for term in ordered[1:]:
-            if _is_negative(term):
+            if self._subtracted(term):
                 text += f" - {self._at(_negated(term), PRODUCT)}"
             else:
                 text += f" + {self._at(term, PRODUCT)}"
         return text
+
+    def _subtracted(self, term: Expr) -> bool:
+        """Whether a term is written with a minus; one that has a name is added under it."""
+        return term not in self.names and _is_negative(term)
 
 
 def _is_negative(term: Expr) -> bool:

@@ -8,7 +8,8 @@ import torch
 
 import attndsl.files
 import attndsl.picture.problems
-import attndsl.planning.problems  # noqa: F401
+import attndsl.planning.problems
+import attndsl.simulation.problems  # noqa: F401
 from attndsl.diagnostics import AttnError
 from attndsl.ir.functions import USER_FUNCTIONS
 from attndsl.ir.ops import OPS
