@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 
 import torch
 from common import interleaved
@@ -34,7 +33,8 @@ class Measured:
 
     Attributes:
         errors: of the output and of the gradients at the shorter length, relative to the largest value.
-        forward, both: seconds of calls that took turns, by name; without and with a backward pass.
+        forward, both: seconds of calls by name, without and with a backward pass; ours and the formula's
+            took turns.
         against: the same beside dense attention, forward.
     """
 
@@ -96,14 +96,24 @@ def measure(name: str, lengths: tuple[int, int], rounds: int) -> Measured:
     if not max(errors.values()) <= AGREEMENT:
         return Measured(errors)
     dense = torch.randn(3, 1, HEADS, lengths[1], WIDTH).unbind()
-    calls = {OURS: short.ours, FORMULA: short.formula, LONG: long.ours}
     with torch.no_grad():
-        forward = interleaved(calls, rounds)
+        forward = in_turns({OURS: short.ours, FORMULA: short.formula}, {LONG: long.ours}, rounds)
         beside = {LONG: long.ours, DENSE: lambda: scaled_dot_product_attention(*dense)}
         against = interleaved(beside, max(2, rounds // 4))
-    sized = {OURS: short, FORMULA: short, LONG: long}
-    both = {key: partial(sized[key].gradients, call) for key, call in calls.items()}
-    return Measured(errors, forward, interleaved(both, rounds), against)
+    both = in_turns(
+        {OURS: lambda: short.gradients(short.ours), FORMULA: lambda: short.gradients(short.formula)},
+        {LONG: lambda: long.gradients(long.ours)},
+        rounds,
+    )
+    return Measured(errors, forward, both, against)
+
+
+Calls = Mapping[str, Callable[[], object]]
+
+
+def in_turns(equal: Calls, apart: Calls, rounds: int) -> dict[str, list[float]]:
+    """Times of two calls that take turns, then of one that would leave cold caches to whoever comes next."""
+    return {**interleaved(equal, rounds), **interleaved(apart, rounds)}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ merged into the width, and no expression mentions the number of a head. Losses a
 
 from __future__ import annotations
 
+from attndsl.ir.index import Const
 from attndsl.ir.ops import Attend, Op
 from attndsl.ir.program import Program, Value
 from attndsl.ir.types import HEADS, KV_HEADS
@@ -37,5 +38,13 @@ def pays_apart(program: Program) -> bool:
     """
     attends = [value.op for value in program.attends]
     whole = all(op.contracts or not variables(op.where) for op in attends)
-    on_the_way = any(not isinstance(value.op, Attend) or value.op.contracts for value in program.computed)
-    return whole and on_the_way
+    return whole and any(_makes_tensors(value.op) for value in program.computed)
+
+
+def _makes_tensors(op: Op) -> bool:
+    """Whether it computes something as large as its operands; attends to all keys make results alone."""
+    match op:
+        case Attend():
+            return op.contracts
+        case _:
+            return op.flops() is not Const(0)

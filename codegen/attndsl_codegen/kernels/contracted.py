@@ -27,30 +27,33 @@ def contracted(
     if mechanism.causal and "offset" in at:  # a decoding step: few queries, every key
         out, _ = weighted_rows(mechanism, at, torch.arange(q.shape[2], device=q.device), q, k, v)
         return out.to(v.dtype), None
-    kind, dtype = v.dtype, at["real dtype"]
+    kind, dtype, scale = v.dtype, at["real dtype"], mechanism.scale(at)
     q, k, v = ((t if t.dtype == dtype else t.to(dtype)) for t in (q, k, v))
-    q = q * mechanism.scale(at)
     divides = mechanism.normalize == "linear"
     if mechanism.causal:
         if divides:
             v = torch.cat([v, v.new_ones(*v.shape[:3], 1)], -1)
         total = CausalProducts.apply(q, per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1]))
-        out = total[..., :-1] / away_from_zero(total[..., -1:]) if divides else total
+        out = total[..., :-1] / scaled_sum(total[..., -1:], scale) if divides else total * scale
+    elif divides:
+        sums = q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2)
+        out = products(q, k, v, 1.0) / scaled_sum(sums, scale)
     else:
-        out = products(q, k, v)
-        if divides:
-            out = out / away_from_zero(
-                q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2)
-            )
+        out = products(q, k, v, scale)
     return out.to(kind), None
 
 
-def products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q @ k.T @ v: the keys and values first, unless there are fewer tokens than channels."""
+def scaled_sum(sums: Tensor, scale: float) -> Tensor:
+    """What unscaled products are divided by: the scaled row sum, kept away from zero, over the scale."""
+    return away_from_zero(sums * scale) / scale if scale else torch.full_like(sums, torch.inf)
+
+
+def products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """scale * q @ k.T @ v: the keys and values first, unless there are fewer tokens than channels."""
     heads = q.shape[1]
     if q.shape[2] * k.shape[2] <= k.shape[-1] * v.shape[-1]:
-        return (q @ per_query_head(k, heads).transpose(-1, -2)) @ per_query_head(v, heads)
-    return q @ per_query_head(k.transpose(-1, -2) @ v, heads)
+        return (q @ per_query_head(k, heads).transpose(-1, -2) * scale) @ per_query_head(v, heads)
+    return q @ per_query_head(k.transpose(-1, -2) @ v * scale, heads)
 
 
 class CausalProducts(torch.autograd.Function):
