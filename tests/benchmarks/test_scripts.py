@@ -41,3 +41,17 @@ def test_digits_learn():
     assert found, printed
     assert float(found[1]) > 40
     assert re.search(r"^dense +[0-9.]+% +[0-9.]+ +4,096$", printed, re.MULTILINE), printed
+
+
+def test_programs_are_their_formulas():
+    """What `benchmarks/linear.py` times agrees with plain PyTorch, forward and backward."""
+    script = (
+        "from transcriptions import TRANSCRIPTIONS; from measure_linear import AGREEMENT, Sized\n"
+        "for name, transcription in TRANSCRIPTIONS.items():\n"
+        "    errors = Sized(transcription, 256).errors()\n"
+        "    assert max(errors.values()) <= AGREEMENT, (name, errors)\n"
+    )
+    path = os.pathsep.join([str(ROOT / "benchmarks"), *map(str, FOLDERS)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
