@@ -37,6 +37,7 @@ class Setting:
     flex: bool = True
     density: float | None = None
     threads: int | None = None
+    backward: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,16 +112,14 @@ def measure(program: Program, setting: Setting) -> Bench:
     forward |= _flex_calls(program, setting, inputs, expected, notes)
     with torch.no_grad():
         times = interleaved(forward, setting.rounds)
-    both = {
-        "forward + backward": lambda: _with_gradients(ours, given),
-        f"{DENSE} forward + backward": lambda: _with_gradients(_sdpa, dense),
-    }
-    times |= interleaved(both, max(2, setting.rounds // 2))
-    ratios = {
-        name: ratio(found, times["forward"]) for name, found in times.items() if name.endswith("forward")
-    }
-    del ratios["forward"]
-    ratios |= {name: ratio(times[name], times["forward + backward"]) for name in list(both)[1:]}
+    ratios = {name: ratio(found, times["forward"]) for name, found in times.items() if name != "forward"}
+    if setting.backward:
+        both = {
+            "forward + backward": lambda: _with_gradients(ours, given),
+            f"{DENSE} forward + backward": lambda: _with_gradients(_sdpa, dense),
+        }
+        times |= interleaved(both, max(2, setting.rounds // 2))
+        ratios |= {name: ratio(times[name], times["forward + backward"]) for name in list(both)[1:]}
     return Bench(setting, outcome, first_call, times, ratios, tuple(notes))
 
 

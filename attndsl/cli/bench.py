@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-flex", action="store_true", help="leave FlexAttention out; it compiles for a while"
     )
+    parser.add_argument(
+        "--forward", action="store_true", help="time no backward passes: dense ones take minutes at length"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -39,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     sizes = read_sizes(program, args, EXTENTS)
     from attndsl.bench.measure import Setting, measure
 
-    options = args.dtype, args.rounds, not args.no_flex, args.density, args.threads
+    options = args.dtype, args.rounds, not args.no_flex, args.density, args.threads, not args.forward
     setting = Setting(sizes, args.batch, args.dim, *options)
     found = measure(program, setting)
     if args.json:

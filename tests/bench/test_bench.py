@@ -9,7 +9,7 @@ import torch
 
 from attndsl.analysis.attention import dense_mask
 from attndsl.analysis.layout import Brick
-from attndsl.bench.measure import Setting, dense_shape
+from attndsl.bench.measure import Setting, dense_shape, measure
 from attndsl.bench.peers import flex_peers, tile_order
 from attndsl.bench.timing import Times, interleaved, ratio
 from attndsl.language import load_text
@@ -87,3 +87,12 @@ def test_command():
     assert report["check"]["passed"]
     assert set(report["times"]) >= {"forward", "dense SDPA forward", "forward + backward"}
     assert report["ratios"]["dense SDPA forward"]["median"] > 0
+
+
+def test_forward_alone():
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
+    )
+    found = measure(program, Setting({"n": 96, "heads": 2}, dim=16, rounds=1, flex=False, backward=False))
+    assert set(found.times) == {"forward", "dense SDPA forward"}
+    assert set(found.ratios) == {"dense SDPA forward"}
