@@ -116,17 +116,33 @@ def _decoding_words(decoding: dict[str, Any]) -> str:
     return f"incremental: forward(..., offset = t) takes {names} of the queries from position t on"
 
 
+UNTILED = {
+    "all_keys": "one tile, since every query sees every key",
+    "contracted": "for the counts alone; sums over keys come first, so it runs without tiles",
+    "chunked": "for the counts alone; it runs in chunks of queries against every key",
+}
+"""Why the tiles of an attend are what they are, by kernel; others visit tiles chosen for their mask."""
+
+
+def _fewest(slots: float) -> str:
+    return f"visits {slots:.0f} key slots per query, fewest of the shapes tried"
+
+
 def _describe_attend(
     program: Program, name: str, op: Any, sizes: dict[str, int], fields: Any
 ) -> dict[str, Any]:
     from attndsl.analysis.attention import analyse
     from attndsl.analysis.layout import Brick
     from attndsl.analysis.proofs import prove_all
+    from attndsl.ir.index import TRUE
     from attndsl.ir.text import show_named
     from attndsl.planning.residues import split_attend
-    from attndsl.planning.tiles import QUERY_SLOTS, balanced, choose_tiles
+    from attndsl.planning.tiles import QUERY_SLOTS, TileChoice, balanced, choose_tiles
 
-    choice = choose_tiles(op, sizes, fields)
+    extents = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
+    choice = (
+        TileChoice(extents[0], extents[1], visits=0) if op.where is TRUE else choose_tiles(op, sizes, fields)
+    )
     whole = op
     if choice.query_steps:
         whole = split_attend(op, choice.query_steps, choice.key_steps, exact=True)
@@ -137,8 +153,7 @@ def _describe_attend(
     found = analyse(whole, sizes, *layouts, fields)
     proved = found
     if whole is not op:  # proofs are about tokens, not about phases and rounds
-        query, key = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
-        plain = Brick(query, balanced(query, QUERY_SLOTS)), Brick(key, balanced(key, QUERY_SLOTS))
+        plain = [Brick(side, balanced(side, QUERY_SLOTS)) for side in extents]
         proved = analyse(op, sizes, *plain, fields)
     layout = layouts[0].name
     if choice.query_steps:
@@ -151,7 +166,7 @@ def _describe_attend(
         "layout": layout,
         "tile": {"q": list(choice.query), "k": list(choice.key)},
         "kernel": op.kernel,
-        "why": f"visits {choice.visits / sizes['heads']:.0f} key slots per query, fewest of the shapes tried",
+        "why": UNTILED.get(op.kernel) or _fewest(choice.visits / sizes["heads"]),
         "classes": [
             {
                 "heads": list(c.heads),

@@ -6,7 +6,7 @@ merged into the width, and no expression mentions the number of a head. Losses a
 
 from __future__ import annotations
 
-from attndsl.ir.index import Const
+from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend, Op
 from attndsl.ir.program import Program, Value
 from attndsl.ir.types import HEADS, KV_HEADS
@@ -37,14 +37,8 @@ def pays_apart(program: Program) -> bool:
     An attend whose queries see some of the keys looks after its own memory, and wants all heads at once.
     """
     attends = [value.op for value in program.attends]
-    whole = all(op.contracts or not variables(op.where) for op in attends)
-    return whole and any(_makes_tensors(value.op) for value in program.computed)
-
-
-def _makes_tensors(op: Op) -> bool:
-    """Whether it computes something as large as its operands; attends to all keys make results alone."""
-    match op:
-        case Attend():
-            return op.contracts
-        case _:
-            return op.flops() is not Const(0)
+    whole = all(op.contracts or op.where is TRUE for op in attends)
+    on_the_way = (
+        value.op.contracts if isinstance(value.op, Attend) else value.op.copies for value in program.computed
+    )
+    return whole and any(on_the_way)

@@ -16,7 +16,7 @@ from attndsl.ir.ops import Attend
 from attndsl.ir.tokens import TokenSet
 from attndsl.ir.walk import variables
 from attndsl.planning.residues import candidate_steps, split_attend
-from attndsl.planning.tiles import candidates, choose_tiles
+from attndsl.planning.tiles import candidates
 from attndsl.simulation.attention import attend_time
 from attndsl.simulation.counts import Fields
 from attndsl.simulation.cycles import tile_cycles
@@ -64,32 +64,11 @@ def plan_attend(
     if not forced and max(widths_of(attend, sizes)) > MOST_WIDTH:
         why = "too wide for tiles: plain products and a softmax"
         return Planned(Tiling(attend, (), (), "unfused", why), None)
-    if setting.device.kind == "cpu" and not forced:
-        return counted(_on_cpu(attend, sizes, fields), sizes, setting, fields)
     shapes = _finalists(attend, sizes, setting, fields, forced or Forced())
     every = [counted(found, sizes, setting, fields) for found in shapes]
     times = [attend_time(found.work, setting.device, setting.kernel).total for found in every if found.work]
     best = every[times.index(min(times))]
     return replace(best, tiling=replace(best.tiling, why="as asked for" if forced else _why(times)))
-
-
-def _on_cpu(attend: Attend, sizes: Mapping[str, int], fields: Fields) -> Tiling:
-    """What the generated torch path chooses."""
-    if attend.kernel != "tiled":
-        whole = tuple(min(64, extent) for extent in attend.query_tokens.extents(sizes))
-        return tiling(attend, whole, attend.key_tokens.extents(sizes), "in chunks of queries")
-    known = {**sizes, "heads": sizes["heads"] if "head" in variables(attend.where) else 1}
-    choice = choose_tiles(attend, known, fields)
-    if choice.query_steps:
-        attend = split_attend(attend, choice.query_steps, choice.key_steps, exact=True)
-    query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
-    tile_q, tile_k = (
-        tuple(min(size, extent) for size, extent in zip(tile, side))
-        for side, tile in ((query, choice.query), (key, choice.key))
-    )
-    layout = _residues(choice.query_steps) if choice.query_steps else ""
-    found = tiling(attend, tile_q, tile_k, "visits the fewest key slots of the shapes tried")
-    return replace(found, layout=layout) if layout else found
 
 
 def _residues(steps: tuple[int, ...]) -> str:

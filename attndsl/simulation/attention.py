@@ -108,7 +108,7 @@ def attend_time(work: AttendWork, device: Device, profile: Profile) -> AttendTim
     )
     seconds = _scheduled(rows, work, device, profile, fits, capacity)
     memory, l2 = _memory(work, device)
-    limited = seconds + l2 if device.kind == "cpu" else max(seconds, memory, l2)
+    limited = max(seconds, memory, l2)
     permutation = 2 * work.bytes / (STRIDED_COPIES * device.memory_gbps * 1e9)
     permuted = limited + (permutation if profile.permutes and work.permuted else 0.0)
     total = permuted + device.measured.launch_us * 1e-6

@@ -22,8 +22,6 @@ from attndsl.simulation.tiles import Widths
 SHAPES = ((128, 128), (128, 64), (64, 64), (64, 32), (32, 32))
 """Tiles that dense kernels use, largest first."""
 DECODING_SHAPES = ((16, 128), (16, 64), (16, 32))
-CPU_SHAPE = (256, 512)
-"""Rows and columns that PyTorch's fused attention on CPUs takes at a time, for long sequences."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,6 @@ def dense_attention(program: Program, sizes: Mapping[str, int], setting: Setting
         queries = min(queries, setting.queries)
     heads = max((count_of(v.op.type.heads, sizes) for v in program.attends), default=setting.heads)
     shapes = DECODING_SHAPES if setting.queries is not None else SHAPES
-    if setting.device.kind == "cpu":
-        shapes = (CPU_SHAPE,)
     works = [dense_work(queries, key.count(sizes), shape, heads, setting) for shape in shapes]
     found: list[tuple[float, int, AttendWork]] = []
     for at, work in enumerate(works):

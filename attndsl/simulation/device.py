@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib.resources import files
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from attndsl.diagnostics import fail
 from attndsl.simulation.problems import BadDevice, NoSuchDtype, UnknownDevice
@@ -24,8 +25,8 @@ class Measured:
     Attributes:
         clock_ghz: the clock under sustained load.
         memory_efficiency: the share of the peak bandwidth that streaming reaches.
-        l2_gbps: from the last-level cache to all units, in GB/s; on a CPU, of gathering keys.
-        launch_us: one kernel launch (on a CPU: one call), in microseconds.
+        l2_gbps: from the last-level cache to all units, in GB/s.
+        launch_us: one kernel launch, in microseconds.
         prologue_cycles: the fixed cost of a query tile, in cycles of a unit.
     """
 
@@ -38,7 +39,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Device:
-    """One device. Rates per cycle are per unit: a streaming multiprocessor, or all threads of a CPU.
+    """One device. Rates per cycle are per unit: a streaming multiprocessor or compute unit.
 
     Attributes:
         name: how it is chosen; `title` is what it is.
@@ -52,7 +53,6 @@ class Device:
 
     name: str
     title: str
-    kind: Literal["gpu", "cpu"]
     units: int
     peak_clock_ghz: float
     exponentials: float
@@ -92,7 +92,7 @@ def device_names() -> list[str]:
 
 
 def load_device(name: str) -> Device:
-    """A device that comes with the package, or one in a file that `attndsl calibrate` wrote.
+    """A device that comes with the package, or one in a .toml file of the same form.
 
     Raises:
         AttnError: there is no such device, or the file does not describe one.
@@ -120,13 +120,23 @@ def read_device(name: str, text: str) -> Device:
     measured = found.pop("measured", {})
     _check(name, found, {field.name for field in fields(Device)} - {"name", "measured"})
     _check(name, measured, {field.name for field in fields(Measured)})
-    for entry, value in {**found, **measured, **found["tflops"]}.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
-            raise fail(BadDevice(name, f"`{entry}` must be positive"))
-    return Device(name=name, measured=Measured(**measured), **found)
+    title, in_shared, tflops = (found.pop(entry) for entry in ("title", "queries_in_shared", "tflops"))
+    if not isinstance(title, str) or not isinstance(in_shared, bool):
+        raise fail(BadDevice(name, "`title` is a text, and `queries_in_shared` is true or false"))
+    if not isinstance(tflops, dict) or not tflops or not tflops.keys() <= DTYPE_BYTES.keys():
+        raise fail(BadDevice(name, f"`[tflops]` lists rates of {', '.join(DTYPE_BYTES)}"))
+    if not isinstance(found["units"], int):
+        raise fail(BadDevice(name, "`units` is a whole number"))
+    for entry, value in {**found, **measured, **tflops}.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < inf:
+            raise fail(BadDevice(name, f"`{entry}` must be a positive number"))
+    rates = Measured(**measured)
+    return Device(name=name, title=title, queries_in_shared=in_shared, tflops=tflops, measured=rates, **found)
 
 
-def _check(name: str, found: Mapping[str, Any], expected: set[str]) -> None:
+def _check(name: str, found: Any, expected: set[str]) -> None:
+    if not isinstance(found, dict):
+        raise fail(BadDevice(name, "`[measured]` is a table"))
     for entry in sorted(expected - found.keys()):
         raise fail(BadDevice(name, f"`{entry}` is missing"))
     for entry in sorted(found.keys() - expected):

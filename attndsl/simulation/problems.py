@@ -10,7 +10,7 @@ from attndsl.ir.problem import Problem
 
 @dataclass(frozen=True)
 class UnknownDevice(Problem):
-    """A device is one of `attndsl devices`, or a .toml file as `attndsl calibrate` writes it."""
+    """A device is one of `attndsl devices`, or a .toml file of the same form."""
 
     code: ClassVar[str] = "E901"
     title: ClassVar[str] = "there is no device `{name}`"

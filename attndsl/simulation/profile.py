@@ -66,9 +66,6 @@ PROFILES: Mapping[str, Profile] = {
     )
 }
 
-TORCH = Profile("torch", 1.0, 1.0, bricks=True)
-"""The generated torch path on a CPU: products, exponentials and masks follow each other."""
-
 
 def load_profile(name: str) -> Profile:
     """A profile by name.

@@ -10,7 +10,7 @@ from attndsl.ir.program import Program
 from attndsl.ir.types import HEADS, KV_HEADS
 from attndsl.simulation.cycles import Pass
 from attndsl.simulation.device import Device, load_device
-from attndsl.simulation.profile import TORCH, Profile, load_profile
+from attndsl.simulation.profile import Profile, load_profile
 
 Direction = Literal["fwd", "bwd", "both"]
 PASSES: Mapping[Direction, tuple[Pass, ...]] = {"fwd": ("fwd",), "bwd": ("bwd",), "both": ("fwd", "bwd")}
@@ -66,6 +66,4 @@ def make_setting(device: str = "h100", kernel: str = "attndsl", **options: Any) 
     heads = options.get("heads", Setting.heads)
     given = {name: value for name, value in options.items() if value is not None}
     defaults = {"dtype": next(iter(found.tflops)), "kv_heads": heads}
-    if found.kind == "cpu":
-        return Setting(found, TORCH, TORCH, **{**defaults, **given})
     return Setting(found, load_profile(kernel), **{**defaults, **given})

@@ -48,8 +48,6 @@ def occupancy(
     Raises:
         AttnError: not even one stage fits.
     """
-    if device.kind == "cpu":
-        return Occupancy(1, 1)
     element = DTYPE_BYTES[dtype] / 1024
     query = queries * widths.score * element if device.queries_in_shared else 0.0
     stage = keys * widths.both * element

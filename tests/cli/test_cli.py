@@ -204,3 +204,13 @@ def test_warnings_are_part_of_the_json_document(tmp_path, spec, capsys):
 def test_explain_explains_warnings(capsys):
     assert main(["explain", "W301"]) == 0
     assert "counts twice" in capsys.readouterr().out
+
+
+def test_explain_says_what_is_not_cut_into_tiles(capsys):
+    assert main(["explain", "cross", "--shape", "n=300", "--shape", "m=70", "--json"]) == 0
+    (attend,) = json.loads(capsys.readouterr().out)["attends"]
+    assert (attend["kernel"], attend["tile"]) == ("all_keys", {"q": [300], "k": [70]})
+    assert attend["classes"][0]["tiles"] == {"total": 1, "visited": 1, "full": 1, "partial": 0}
+    assert "every query sees every key" in attend["why"]
+    assert main(["explain", "lama"]) == 0
+    assert "in chunks of queries" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from attndsl_codegen.kernels.portions import portion_count
 from tests.codegen.test_modules import inputs_of
 
 APART = {
+    "grouped": "attention a { tokens x[n]; input q, k, v : x; return attend(relu(q), k, v) }",  # GQA
     "linear": "attention a { tokens x[n]; input q, k, v : x; return attend(elu(q) + 1, elu(k) + 1, v, normalize = linear) }",
     "pooled": """attention a { tokens x[n]; input q, k, v : x; learn t : [] scalar; learn u : [] scalar shared
                  a = pool(q, to = (3,)); return t * attend(q, a, attend(a, k, v)) + u * depthwise(v, 3) }""",
@@ -50,12 +51,14 @@ def gradients(module, inputs, learned):
     return [t.detach() for t in found], torch.autograd.grad(total, wanted)
 
 
-@pytest.mark.parametrize("name", APART)
-def test_portions_change_nothing(name):
+@pytest.mark.parametrize(
+    ("name", "kv_heads"), [*((name, 4) for name in APART if name != "grouped"), ("grouped", 2)]
+)
+def test_portions_change_nothing(name, kv_heads):
     program = load_text(APART[name])
     assert heads_apart(program)
     assert pays_apart(program)
-    inputs = inputs_of(program, batch=2, heads=4, kv_heads=4, value_width=8, n=23)
+    inputs = inputs_of(program, batch=2, heads=4, kv_heads=kv_heads, value_width=8, n=23)
     module = attndsl.compile(program)(heads=4, dim=8)
     learned = list(module.parameters())
     names = vars(sys.modules[type(module).__module__])
@@ -63,7 +66,7 @@ def test_portions_change_nothing(name):
     whole = gradients(module, inputs, learned)
     assert names["portion_count"](tensors, 2) == 1
     names["PORTION_BYTES"] = 23 * 8 * 4
-    assert names["portion_count"](tensors, 2) == 4
+    assert names["portion_count"](tensors, 2) == kv_heads
     apart = gradients(module, inputs, learned)
     with torch.no_grad():
         plain = module(**inputs)
@@ -92,3 +95,19 @@ def test_examples_that_run_in_portions():
         "layer",
         "transformer_vq",
     }
+
+
+def test_results_that_do_not_depend_on_what_wants_a_gradient():
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(relu(q), k, v), relu(v) }"
+    )
+    inputs = inputs_of(program, batch=2, heads=4, kv_heads=4, value_width=8, n=23)
+    module = attndsl.compile(program)()
+    inputs["q"].requires_grad_()
+    (whole,) = torch.autograd.grad(sum(out.square().sum() for out in module(**inputs)), inputs["q"])
+    vars(sys.modules[type(module).__module__])["PORTION_BYTES"] = 23 * 8 * 4
+    first, second = module(**inputs)
+    (apart,) = torch.autograd.grad(first.square().sum() + second.square().sum(), inputs["q"])
+    torch.testing.assert_close(apart, whole, rtol=1e-4, atol=1e-5)
+    (nothing,) = torch.autograd.grad(module(**inputs)[1].sum(), inputs["q"], materialize_grads=True)
+    assert not nothing.any()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -40,7 +41,9 @@ def call(module):
 def agrees(program, inputs, through_lse=True, tolerance=TOLERANCE, tiles=None):
     """The kernels' results and gradients are those of the definition."""
     module = quick(program, {"out": tiles or Tiles((16,), (16,))}).Module()
-    check(run(call(module), inputs, through_lse), run_exact(program, inputs, through_lse), tolerance)
+    with patch.object(launch, "tiled", None), patch.object(launch, "all_keys", None):  # torch would fail
+        found = run(call(module), inputs, through_lse)
+    check(found, run_exact(program, inputs, through_lse), tolerance)
 
 
 def inputs_of(*names, shape=(1, 2, 40, 16), dtype=torch.float32, **more):

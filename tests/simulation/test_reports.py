@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from math import prod
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,25 @@ def test_devices_are_read_and_checked():
         read_device("mine", 'title = "x"')
     with pytest.raises(attndsl.AttnError, match="not TOML"):
         read_device("mine", "units = = 3")
+
+
+@pytest.mark.parametrize(
+    ("entry", "written", "words"),
+    [
+        ("units = 132", 'units = "a"', "`units` is a whole number"),
+        ("units = 132", "units = 132.5", "`units` is a whole number"),
+        ("bfloat16 = 989.4", 'bfloat16 = "x"', "`bfloat16` must be a positive number"),
+        ("bfloat16 = 989.4", "int4 = 3", "lists rates of bfloat16"),
+        ("l2_gbps = 7000", "l2_gbps = nan", "`l2_gbps` must be a positive number"),
+        ("queries_in_shared = true", "queries_in_shared = 1", "true or false"),
+        ("memory_gb = 80", "memory_gb = true", "`memory_gb` must be a positive number"),
+    ],
+)
+def test_entries_of_the_wrong_kind(entry, written, words):
+    text = (Path(attndsl.__file__).parent / "simulation/devices/h100.toml").read_text()
+    assert entry in text
+    with pytest.raises(attndsl.AttnError, match=words):
+        read_device("mine", text.replace(entry, written))
 
 
 @pytest.mark.parametrize(

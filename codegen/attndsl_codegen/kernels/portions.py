@@ -57,7 +57,7 @@ def portion(tensor: Tensor, element: int, number: int, count: int) -> Tensor:
     return tensor.chunk(count, 1)[number] if tensor.shape[1] > 1 else tensor
 
 
-def joined_size(piece: Tensor, batch: int, count: int) -> Tensor:
+def memory_for_all(piece: Tensor, batch: int, count: int) -> Tensor:
     """Memory for the results of all portions."""
     return piece.new_empty(batch, count * piece.shape[1], *piece.shape[2:])
 
@@ -71,23 +71,23 @@ class Portions(torch.autograd.Function):
     ) -> tuple[Any, ...]:
         """The results, with the heads side by side again."""
         ctx.results, ctx.attend, ctx.count = results, attend, count
-        ctx.at = {**at, "heads": at["heads"] // count, "batch size": 1}
+        heads = {name: at[name] // count for name in ("heads", "kv heads") if name in at}
+        ctx.at = {**at, **heads, "batch size": 1}
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         batch = max(tensor.shape[0] for tensor in tensors)
-        whole: list[Any] = []
+        together: tuple[Any, ...] = ()
+        places: list[list[Any]] = []
         for number, part in enumerate(portions(tensors, count)):
             found, _, _ = results(ctx.at, attend, *part)
             pieces = [piece for pair in found for piece in pair]
-            if not whole:
-                whole = [
-                    None if p is None else p.new_empty(batch, count * p.shape[1], *p.shape[2:])
-                    for p in pieces
-                ]
-            for place, piece in zip(list(portions(tuple(whole), count))[number], pieces):
+            if not together:
+                together = tuple(None if p is None else memory_for_all(p, batch, count) for p in pieces)
+                places = list(portions(together, count))
+            for place, piece in zip(places[number], pieces):
                 if piece is not None:
                     place.copy_(piece)
-        return tuple(whole)
+        return together
 
     @staticmethod
     @once_differentiable
@@ -101,9 +101,12 @@ class Portions(torch.autograd.Function):
             with torch.enable_grad():
                 found, _, _ = ctx.results(ctx.at, ctx.attend, *part)
             pieces = [piece for pair in found for piece in pair]
-            ends, above = zip(*((piece, grad) for piece, grad in zip(pieces, above) if grad is not None))
+            ends = [(p, g) for p, g in zip(pieces, above) if g is not None and p.requires_grad]
+            if not ends:
+                continue  # what has a gradient does not depend on what wants one
             leaves = [t for t in part if t.requires_grad]
-            here = torch.autograd.grad(ends, leaves, above, materialize_grads=True)
+            outputs, gradients = zip(*ends)
+            here = torch.autograd.grad(outputs, leaves, gradients, materialize_grads=True)
             for place, grad in zip((place for place in places if place is not None), here):
                 place += grad
         return None, None, None, None, *grads
