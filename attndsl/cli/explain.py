@@ -153,7 +153,8 @@ def _describe_attend(
     found = analyse(whole, sizes, *layouts, fields)
     proved = found
     if whole is not op:  # proofs are about tokens, not about phases and rounds
-        plain = [Brick(side, balanced(side, QUERY_SLOTS)) for side in extents]
+        query, key = extents
+        plain = Brick(query, balanced(query, QUERY_SLOTS)), Brick(key, balanced(key, QUERY_SLOTS))
         proved = analyse(op, sizes, *plain, fields)
     layout = layouts[0].name
     if choice.query_steps:
