@@ -54,14 +54,14 @@ class TritonHookPrinter:
         """The line of the class that lists them."""
         parts = [f"sizes={self._sizes!r}", f"fields={self._fields!r}".replace("'", '"')]
         parts[0] = parts[0].replace("'", '"')
-        parts += [f"{role}={self._called(role)}" for role in self._roles]
+        parts += [f"{role}={self._called(role)}" for role in self.roles]
         return [f"gpu = TritonHooks({', '.join(parts)})"]
 
     def _called(self, role: str) -> str:
         return f"{function_name(self.name)}_{role}"
 
     @cached_property
-    def _roles(self) -> dict[str, Expr]:
+    def roles(self) -> dict[str, Expr]:
         """The expression of every hook there is."""
         op = self.op
         s = Var("s", "real")
@@ -78,12 +78,12 @@ class TritonHookPrinter:
 
     @cached_property
     def _fields(self) -> tuple[str, ...]:
-        return tuple(sorted(fields(*self._roles.values())))
+        return tuple(sorted(fields(*self.roles.values())))
 
     @cached_property
     def _sizes(self) -> tuple[str, ...]:
         own = {name for tokens, role in self._sides for name in spelled(role, tokens)}
-        return tuple(sorted(variables(*self._roles.values()) - own - {"s", "head"}))
+        return tuple(sorted(variables(*self.roles.values()) - own - {"s", "head"}))
 
     @property
     def _sides(self) -> tuple[tuple[TokenSet, str], ...]:
@@ -96,7 +96,7 @@ class TritonHookPrinter:
             "shape": "The score with its bias in place of the raw score `s`.",
             "slope": "How the score changes with `s`.",
         }
-        return [self._function(role, expr, docs[role]) for role, expr in self._roles.items()]
+        return [self._function(role, expr, docs[role]) for role, expr in self.roles.items()]
 
     def _function(self, role: str, expr: Expr, doc: str) -> list[str]:
         first = [] if role == "where" else ["s"]
