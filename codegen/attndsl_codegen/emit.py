@@ -19,8 +19,6 @@ from attndsl_codegen.values import ValueLines
 
 TYPES_FIRST = ("Tokens", "Argument", "Learned", "Result", "triton", "jit", "TritonHooks")
 """Definitions that the mechanism is declared with; they precede it."""
-KEPT = frozenset({"self_check", "run_with_gradients", "example_inputs", "relative_error", "configuration", "dense"})
-"""Definitions that are called from outside a generated file too."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Emitter:
             from attndsl_codegen.facts import facts
             from attndsl_codegen.folding.fold import fold
 
-            linked, own = fold(linked, own, facts(self.program, self._lines.hooks.values()), KEPT)
+            linked, own = fold(linked, own, facts(self.program, self._lines.hooks.values()))
         types = [d for d in linked if d.name in TYPES_FIRST]
         machinery = [d for d in linked if d.name not in TYPES_FIRST]
         return self._assembled(types, machinery, own).rstrip() + "\n"

@@ -1,5 +1,7 @@
 """Folded files compute what unfolded ones do; the passes keep the meaning of small pieces of Python."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,20 +10,25 @@ from attndsl.api import import_source
 from attndsl.examples import example_files
 from attndsl.planning.plan import sizes_near
 from attndsl_codegen import generate
+from tests.codegen.build import called
 
 TOLERANCE = 1e-6
+MOST_TOKENS = 1000
+"""Of programs with more, some of the queries are compared."""
 
 # --- whole files ----------------------------------------------------------------------------------
 
 
 def results_of(text, sizes, exact):
     """Results and gradients of a generated file on its own example inputs, by kernels or by definition."""
-    generated = import_source(text, "folded").__dict__
-    learned = generated.get("LEARNED", ())
-    inputs = generated["example_inputs"](generated["ARGUMENTS"], learned, sizes, heads=2)
-    attend = generated["dense"](None) if exact else generated["by_kernel"]
-    return generated["run_with_gradients"](
-        generated["results"], generated["ARGUMENTS"], learned, inputs, attend, None
+    generated = import_source(text, "folded")
+    count = math.prod(generated.ARGUMENTS[0].tokens.extents(sizes))
+    rows = torch.arange(0, count, count // 32) if count > MOST_TOKENS else None
+    declared = {"arguments": generated.ARGUMENTS, "learned": getattr(generated, "LEARNED", ()), "rows": rows}
+    inputs = called(generated, "example_inputs", **declared, sizes=sizes, heads=2)
+    attend = called(generated, "dense", rows=rows) if exact else generated.by_kernel
+    return called(
+        generated, "run_with_gradients", results=generated.results, **declared, inputs=inputs, attend=attend
     )
 
 

@@ -16,7 +16,7 @@ from attndsl.planning.plan import plan_program, sizes_near
 from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.kernels.triton import launch
 from attndsl_codegen.kernels.triton.configurations import Configuration
-from tests.codegen.build import check, quick, run, run_exact, tensors
+from tests.codegen.build import called, check, quick, run, run_exact, tensors
 from tests.strategies import specs, thorough, tile_shapes
 
 # What the interpreter computes for slots without a token (0 / 0, say) is hidden before it is used.
@@ -208,20 +208,19 @@ EXAMPLES = (
 def test_examples(name):
     """The generated file's own check, through the kernels: results and gradients against its definition."""
     program = attndsl.load(name)
-    generated = import_source(attndsl.source(program), "checked").__dict__
-    generated["BACKEND"], generated["configuration"] = "triton", lambda *_: SMALL
-    learned = generated.get("LEARNED", ())
-    sizes = example_sizes(program)
-    inputs = generated["example_inputs"](generated["ARGUMENTS"], learned, sizes, heads=2)
+    generated = import_source(attndsl.source(program), "checked")
+    generated.__dict__.update(BACKEND="triton", configuration=lambda *_, **__: SMALL)
+    declared = {"arguments": generated.ARGUMENTS, "learned": getattr(generated, "LEARNED", ()), "rows": None}
+    inputs = called(generated, "example_inputs", **declared, sizes=example_sizes(program), heads=2)
     exact = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
     both = [
-        generated["run_with_gradients"](
-            generated["results"], generated["ARGUMENTS"], learned, given, attend, None
+        called(
+            generated, "run_with_gradients", results=generated.results, **declared, inputs=given, attend=attend
         )
-        for given, attend in ((inputs, generated["by_kernel"]), (exact, generated["dense"](None)))
+        for given, attend in ((inputs, generated.by_kernel), (exact, called(generated, "dense", rows=None)))
     ]
     for found, expected in zip(*both):
-        assert generated["relative_error"](found, expected) <= TOLERANCE
+        assert generated.relative_error(found, expected) <= TOLERANCE
 
 
 def example_sizes(program):

@@ -14,18 +14,22 @@ _ZERO, _ONE = "0", "1"
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Identities of integers.
+    """Identities of integers, and sums of two.
 
     first = (0 + extent - 1) // 1     ->  first = extent - 1
     rows = rows + 0                   ->  rows = rows
-    coord[0:]                         ->  coord
+    coord[0:], coord[0:n]             ->  coord, coord[:n]
     """
 
-    kinds = (cst.BinaryOperation, cst.Subscript)
+    kinds = (cst.BinaryOperation, cst.Subscript, cst.Slice)
 
     def __call__(self, node: cst.CSTNode) -> Any:
         """A node of a kernel, folded."""
         match node:
+            case cst.BinaryOperation(
+                left=cst.Integer(value=left), operator=cst.Add(), right=cst.Integer(value=right)
+            ):
+                return cst.Integer(str(int(left) + int(right)))
             case cst.BinaryOperation(left=cst.Integer(value="0" | "1" as left), operator=sign, right=right):
                 return _left(node, left, sign, right)
             case cst.BinaryOperation(left=left, operator=sign, right=cst.Integer(value="0" | "1" as right)):
@@ -34,6 +38,10 @@ class Arithmetic:
                 match part:
                     case cst.Slice(lower=cst.Integer(value="0"), upper=None, step=None):
                         return value
+            case cst.Slice(lower=cst.Integer(value="0"), upper=upper) if upper is not None:
+                space = "" if isinstance(upper, cst.Name | cst.Integer) else " "
+                colon = cst.Colon(whitespace_after=cst.SimpleWhitespace(space))
+                return node.with_changes(lower=None, first_colon=colon)
         return node
 
 

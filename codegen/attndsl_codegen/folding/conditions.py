@@ -27,7 +27,16 @@ class Conditions:
     """
 
     facts: Facts
-    kinds = (cst.If, cst.IfExp, cst.BooleanOperation, cst.SimpleStatementLine, cst.Match, cst.IndentedBlock, cst.For, cst.With)
+    kinds = (
+        cst.If,
+        cst.IfExp,
+        cst.BooleanOperation,
+        cst.SimpleStatementLine,
+        cst.Match,
+        cst.IndentedBlock,
+        cst.For,
+        cst.With,
+    )
 
     def __call__(self, node: cst.CSTNode) -> Any:
         """A node of a kernel, folded."""

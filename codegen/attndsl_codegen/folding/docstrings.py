@@ -60,7 +60,9 @@ def _tidy(lines: list[str]) -> str:
     found: list[str] = []
     for at, line in enumerate(lines):
         following = next((later for later in lines[at + 1 :] if later.strip()), "")
-        empty = _SECTION.match(line) and len(following) - len(following.lstrip()) <= len(line) - len(line.lstrip())
+        empty = _SECTION.match(line) and len(following) - len(following.lstrip()) <= len(line) - len(
+            line.lstrip()
+        )
         found += [] if empty else [line]
     while len(found) > 2 and not found[-2].strip():
         del found[-2]

@@ -50,7 +50,9 @@ class Empties:
                 return node.with_changes(ifs=[test for test in tests if not _holds(test)])
             case cst.CompFor(iter=cst.Tuple(elements=[cst.StarredElement(value=cst.Name() as only)])):
                 return node.with_changes(iter=only)
-            case cst.Subscript(value=cst.Dict(elements=elements), slice=[cst.SubscriptElement(slice=cst.Index(value=key))]):
+            case cst.Subscript(
+                value=cst.Dict(elements=elements), slice=[cst.SubscriptElement(slice=cst.Index(value=key))]
+            ):
                 return next((e.value for e in elements if _is_key(e, key)), node)
             case cst.Dict(elements=[cst.StarredDictElement(value=cst.Name() as only)]):
                 return only

@@ -10,6 +10,7 @@ from functools import lru_cache
 import libcst as cst
 
 from attndsl_codegen.folding.arithmetic import Arithmetic
+from attndsl_codegen.folding.attributes import Attributes
 from attndsl_codegen.folding.calls import all_uses, parsed, uses
 from attndsl_codegen.folding.conditions import Conditions
 from attndsl_codegen.folding.docstrings import Docstrings
@@ -18,22 +19,23 @@ from attndsl_codegen.folding.forwarding import Forwarding, trivial
 from attndsl_codegen.folding.known import Facts, Values
 from attndsl_codegen.folding.layout import laid_out
 from attndsl_codegen.folding.literals import Literals, StarredTargets
-from attndsl_codegen.folding.locals import Locals, WrittenOut
-from attndsl_codegen.folding.members import Members, protocol_classes
+from attndsl_codegen.folding.locals import Locals, Unnamed, WrittenOut
+from attndsl_codegen.folding.members import Members, settings
 from attndsl_codegen.folding.parameters import Dropped, Parameter, droppable, parameters
+from attndsl_codegen.folding.tidy import Tidy
 from attndsl_codegen.folding.walk import Chain, Rule, rewrite
 from attndsl_codegen.linker import Definition, mentioned
 
 
 def fold(
-    linked: list[Definition], own: dict[str, str], facts: Mapping[str, Values], kept: frozenset[str]
+    linked: list[Definition], own: dict[str, str], facts: Mapping[str, Values]
 ) -> tuple[list[Definition], dict[str, str]]:
     """Definitions and own texts with the facts folded in; arguments as of `Folding`."""
-    folding = Folding({d.name: d.text for d in linked}, dict(own), facts, kept)
+    folding = Folding({d.name: d.text for d in linked}, dict(own), facts)
     folding.also = {d.name: d.mentions for d in linked if not d.text}
     folding.run()
     return [_folded(d, folding.texts[d.name]) for d in linked if d.name in folding.texts], {
-        name: text if text == own[name] else laid_out(text, own[name]) for name, text in folding.own.items()
+        name: laid_out(text, "") for name, text in folding.own.items()
     }
 
 
@@ -44,7 +46,7 @@ def _folded(definition: Definition, text: str) -> Definition:
     return replace(definition, text=laid_out(text, definition.text), mentions=frozenset(mentioned(text)))
 
 
-LOCALS = Chain((Locals(),))
+LOCALS = Chain((Locals(), Attributes(), Tidy()))
 ROUNDS = 12
 """More have never been needed; folding is correct after any number of them."""
 
@@ -63,13 +65,11 @@ class Folding:
         texts: the definitions of kernels by name.
         own: what is written for the program alone, by name; only its calls and its classes change.
         facts: possible values of expressions of the kernels.
-        kept: kernels that others call as well: their parameters stay.
     """
 
     texts: dict[str, str]
     own: dict[str, str]
     facts: Mapping[str, Values]
-    kept: frozenset[str]
     known: dict[str, dict[str, Values]] = field(default_factory=dict)
     trees: dict[str, cst.Module] = field(default_factory=dict)
     also: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -78,17 +78,17 @@ class Folding:
         """Folds in place."""
         names = {name for name in self.facts if name.isidentifier() and len(self.facts[name]) == 1}
         self.named = frozenset(name for name in names if not self._is_something(name))
+        for name in self.own:
+            self._edit(name, Unnamed())
         self.keys = tuple(key.removesuffix("None") for key in self.facts)
         changed = {name for name, text in self.texts.items() if self._concerns(text)}
         for _ in range(ROUNDS):
             for name in changed & self.texts.keys():
                 self._simplify(name)
-            changed = self._parameters() | self._forwarded()
+            changed = self._parameters() | self._forwarded() | self._members()
             self._link()
             if not changed:
                 break
-        self._members()
-        self._link()
 
     def _is_something(self, name: str) -> bool:
         return bool(self.facts[name][0]) and not isinstance(self.facts[name][0], int | str)
@@ -119,7 +119,15 @@ class Folding:
 
     def _simplify(self, name: str) -> None:
         facts = Facts({**self.facts, **self.known.get(name, {})})
-        chain = Chain((Literals(facts, self.named), StarredTargets(self.named), Empties(), Arithmetic(), Conditions(facts)))
+        chain = Chain(
+            (
+                Literals(facts, self.named),
+                StarredTargets(self.named),
+                Empties(),
+                Arithmetic(),
+                Conditions(facts),
+            )
+        )
         old = self._tree(name)
         new = rewrite(old, chain)
         while (simpler := rewrite(new, LOCALS)) is not new:
@@ -130,7 +138,7 @@ class Folding:
     def _parameters(self) -> set[str]:
         """Drops parameters; the definitions that changed."""
         total = all_uses([*self.texts.values(), *self.own.values()])
-        found = parameters(self.texts, total, self.kept)
+        found = parameters(self.texts, total)
         dropped: dict[str, dict[str, int | None]] = {}
         changed: set[str] = set()
         for parameter in found:
@@ -139,7 +147,9 @@ class Folding:
                 if self.known.get(parameter.owner, {}).get(parameter.name) != parameter.values:
                     self.known.setdefault(parameter.owner, {}).update(values)
                     changed.add(parameter.owner)
-            if (parameter.is_constant or not parameter.read) and droppable(parameter, total.calls[parameter.owner]):
+            if (parameter.is_constant or not parameter.read) and droppable(
+                parameter, total.calls[parameter.owner]
+            ):
                 dropped.setdefault(parameter.owner, {})[parameter.name] = parameter.at
                 if parameter.is_constant and parameter.read:
                     self._write_out(parameter)
@@ -175,21 +185,24 @@ class Folding:
 
     def _forwarded(self) -> set[str]:
         total = all_uses([*self.texts.values(), *self.own.values()])
-        functions = trivial(self.texts, total, self.kept)
+        functions = trivial(self.texts, total)
         rule = Forwarding(functions)
         return {n for n in [*self.texts, *self.own] if rule.touches(self._text(n)) and self._edit(n, rule)}
 
-    def _members(self) -> None:
-        total = all_uses([*self.texts.values(), *self.own.values()])
-        for name, text in [*self.texts.items(), *self.own.items()]:
-            classes = protocol_classes(text, [n.name for n in parsed(text).body if hasattr(n, "name")])
-            if classes:
-                self._edit(name, Members(frozenset(total.members), classes))
+    def _members(self) -> set[str]:
+        """Drops members of classes; the definitions that changed."""
+        read = frozenset(all_uses([*self.texts.values(), *self.own.values()]).members)
+        changed = {
+            name
+            for name in [*self.texts, *self.own]
+            if "class " in (text := self._text(name))
+            and self._edit(name, Members(read, settings(text), methods=name in self.texts))
+        }
+        return changed & self.texts.keys()
 
     def _link(self) -> None:
         """Drops definitions that nothing mentions."""
         stack = list(itertools.chain.from_iterable(_mentions(text) for text in self.own.values()))
-        stack += self.kept & self.texts.keys()
         wanted: set[str] = set()
         while stack:
             name = stack.pop()

@@ -23,11 +23,11 @@ class Trivial:
     literal: Any
 
 
-def trivial(texts: Mapping[str, str], total: Uses, kept: frozenset[str]) -> dict[str, Trivial]:
+def trivial(texts: Mapping[str, str], total: Uses) -> dict[str, Trivial]:
     """The trivial functions among definitions of which every call is seen."""
     found: dict[str, Trivial] = {}
     for name, text in texts.items():
-        if name in total.others or name in kept or name not in total.calls:
+        if name in total.others or name not in total.calls:
             continue
         match parsed(text).body:
             case [ast.FunctionDef(decorator_list=[], args=arguments, body=[ast.Expr(), *rest])]:
@@ -59,7 +59,7 @@ class Forwarding:
     """
 
     functions: Mapping[str, Trivial]
-    kinds = (cst.Call, cst.SimpleStatementLine)
+    kinds = (cst.Call, cst.SimpleStatementLine, cst.Assign, cst.Return, cst.Arg)
 
     def touches(self, text: str) -> bool:
         """Whether a definition changes."""
@@ -73,6 +73,8 @@ class Forwarding:
                 return node if result is None else result
             case cst.SimpleStatementLine(body=[cst.Expr(value=cst.Name() | cst.Integer())]):
                 return []
+            case cst.Assign(value=value) | cst.Return(value=value) | cst.Arg(value=value):
+                return node.with_changes(value=_unbracketed(value)) if _needs_no_brackets(value) else node
         return node
 
 
@@ -100,3 +102,15 @@ _ATOMS = (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.Integer)
 
 def _bracketed(value: Any) -> Any:
     return value.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
+
+
+def _unbracketed(value: Any) -> Any:
+    return value.with_changes(lpar=[], rpar=[])
+
+
+def _needs_no_brackets(value: Any) -> bool:
+    """Whether brackets around a whole expression can go: they hold it together on one line."""
+    match value:
+        case cst.BinaryOperation(lpar=[bracket]) | cst.UnaryOperation(lpar=[bracket]):
+            return isinstance(bracket.whitespace_after, cst.SimpleWhitespace)
+    return False

@@ -131,7 +131,9 @@ class Facts:
         parts = [None if isinstance(e, cst.StarredElement) else self.values(e.value) for e in elements]
         if any(part is None for part in parts):
             return None
-        return tuple(kind(choice) for choice in itertools.product(*(part for part in parts if part is not None)))
+        return tuple(
+            kind(choice) for choice in itertools.product(*(part for part in parts if part is not None))
+        )
 
 
 def _last(node: cst.BaseExpression) -> str:

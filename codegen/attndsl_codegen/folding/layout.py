@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from attndsl_codegen.printers.wrap import wrapped
+from attndsl_codegen.printers.wrap import unbracketed, wrapped
 
 WIDTH = 110
 """The kernels' line length."""
 _SPACE_FOR_NOTHING = tokenize.NL, tokenize.INDENT, tokenize.DEDENT
 _PRAGMA = re.compile(r"# (type|noqa|pragma)\b")
+_COMPOUND = frozenset("def class if elif else for while with match case try except".split())
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -38,7 +40,8 @@ class Statement:
     @property
     def movable(self) -> bool:
         """Whether no comment and no string of several lines keeps its lines apart."""
-        return all(t.type != tokenize.COMMENT and t.start[0] == t.end[0] for t in self.code)
+        apart = all(t.type != tokenize.COMMENT and t.start[0] == t.end[0] for t in self.code)
+        return apart and not any(a.type == b.type == tokenize.STRING for a, b in pairwise(self.code))
 
 
 def statements(text: str) -> Iterator[Statement]:
@@ -61,9 +64,33 @@ def joined(statement: Statement) -> str:
         closes = bool(following) and following[0].string in _CLOSE and following[0].start[0] > token.end[0]
         if token.string == "," and closes and not _makes_tuple(statement.code, at):
             continue
-        parts.append(_space(before, token) + token.string)
+        space = "" if _power(statement.code, at) else _space(before, token)
+        parts.append(space + token.string)
         before = token
-    return "".join(parts)
+    return unbracketed("".join(parts))
+
+
+def _power(tokens: tuple[tokenize.TokenInfo, ...], at: int) -> bool:
+    """Whether a token is `**` between names and numbers, or stands behind such a one: no space before it."""
+    if tokens[at].string == "**":
+        return _simple(tokens[:at][::-1], ()) and _simple(tokens[at + 1 :], ("(", "["))
+    before = tokens[:at]
+    return bool(before) and before[-1].string == "**" and _power(tokens, at - 1)
+
+
+def _simple(tokens: Sequence[tokenize.TokenInfo], goes_on: tuple[str, ...]) -> bool:
+    """Whether an operand, which begins (or ends, read backwards) the tokens, is a number or a path of names.
+
+    Args:
+        goes_on: what may not follow.
+    """
+    texts = [token.string for token in tokens]
+    at = 1 if texts[0] == "-" else 0
+    if tokens[at].type == tokenize.NUMBER:
+        return True
+    while tokens[at].type == tokenize.NAME and at + 1 < len(texts) and texts[at + 1] == ".":
+        at += 2
+    return tokens[at].type == tokenize.NAME and (at + 1 == len(texts) or texts[at + 1] not in goes_on)
 
 
 def _space(before: tokenize.TokenInfo | None, token: tokenize.TokenInfo) -> str:
@@ -88,26 +115,30 @@ def _makes_tuple(tokens: tuple[tokenize.TokenInfo, ...], comma: int) -> bool:
     return False
 
 
+def _indent(statement: Statement) -> int:
+    return statement.tokens[0].start[1]
+
+
 def laid_out(text: str, original: str) -> str:
     """A definition whose changed statements are on one line where they fit, and broken where they do not.
 
     Args:
         original: the definition before it was folded; its statements are laid out well.
     """
-    known = {joined(statement) for statement in statements(original)}
+    known = {(_indent(statement), joined(statement)) for statement in statements(original)}
     lines = text.split("\n")
     found: list[str] = []
     done = 0
     for statement in statements(text):
         plain = joined(statement)
-        if plain in known or not statement.movable:
+        if (_indent(statement), plain) in known or not statement.movable:
             continue
         indent = lines[statement.first - 1][: statement.tokens[0].start[1]]
         comment = f"  {statement.comment}" if statement.comment else ""
         counted = "" if _PRAGMA.match(statement.comment) else comment
         if len(indent + plain + counted) <= WIDTH:
             new = [indent + plain + comment]
-        elif statement.first == statement.last and not comment:
+        elif not comment and statement.tokens[0].string not in _COMPOUND:
             new = [indent + line for line in wrapped(plain, WIDTH - len(indent))]
         else:
             continue

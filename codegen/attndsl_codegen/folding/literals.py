@@ -36,8 +36,14 @@ class Literals:
                 return node
             case cst.Name() | cst.Attribute() | cst.Call():
                 value = self.facts.literal(node)
-                return node if value is SOMETHING else spelled(value)
-            case cst.Arg(value=value) | cst.Assign(value=value) | cst.Return(value=value) | cst.CompIf(test=value):
+                keeps = value is SOMETHING or (value is None and isinstance(node, cst.Attribute))
+                return node if keeps else spelled(value)
+            case (
+                cst.Arg(value=value)
+                | cst.Assign(value=value)
+                | cst.Return(value=value)
+                | cst.CompIf(test=value)
+            ):
                 return self._decided(node, value)
             case cst.FormattedStringExpression(expression=cst.SimpleString() as text, conversion=None):
                 return cst.FormattedStringText(str(text.evaluated_value))

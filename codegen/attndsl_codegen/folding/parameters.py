@@ -40,16 +40,11 @@ class Parameter:
         return self.values is not None and len(self.values) == 1
 
 
-def parameters(texts: Mapping[str, str], total: Uses, kept: frozenset[str]) -> list[Parameter]:
-    """The parameters of the definitions of which every call is seen.
-
-    Args:
-        texts: definitions by name.
-        kept: definitions whose parameters stay, whatever calls show.
-    """
+def parameters(texts: Mapping[str, str], total: Uses) -> list[Parameter]:
+    """The parameters of the definitions, given by name, of which every call is seen."""
     found: list[Parameter] = []
     for name, text in texts.items():
-        if name in total.others or name in kept or not total.calls.get(name):
+        if name in total.others or not total.calls.get(name):
             continue
         function, skipped = _function(text)
         if function is not None:
@@ -70,7 +65,7 @@ def _function(text: str) -> tuple[ast.FunctionDef | None, int]:
 
 @dataclass(frozen=True)
 class _Names:
-    """The parameters of a function with their defaults, those that are bound once, and the names that it reads."""
+    """The parameters of a function with defaults, those that are bound once, and the names that it reads."""
 
     defaults: dict[str, ast.expr | None]
     positional: int
@@ -96,7 +91,9 @@ def _names(function: ast.FunctionDef) -> _Names:
     return _Names(defaults, len(given.args), once, frozenset(read))
 
 
-def _parameters(name: str, function: ast.FunctionDef, skipped: int, calls: list[ast.Call]) -> Iterable[Parameter]:
+def _parameters(
+    name: str, function: ast.FunctionDef, skipped: int, calls: list[ast.Call]
+) -> Iterable[Parameter]:
     names = _names(function)
     for at, (parameter, default) in enumerate(names.defaults.items()):
         if at < skipped:
@@ -106,7 +103,9 @@ def _parameters(name: str, function: ast.FunctionDef, skipped: int, calls: list[
         yield Parameter(name, parameter, place, values, parameter in names.read)
 
 
-def _values(calls: list[ast.Call], at: int | None, name: str, default: ast.expr | None) -> tuple[Any, ...] | None:
+def _values(
+    calls: list[ast.Call], at: int | None, name: str, default: ast.expr | None
+) -> tuple[Any, ...] | None:
     """The literals that calls pass; None if one passes something else."""
     found: list[Any] = []
     for call in calls:
@@ -170,7 +169,9 @@ class Dropped:
             case cst.FunctionDef(name=cst.Name(value=name)) if name in self.names:
                 return _without(node, self.names[name])
             case cst.ClassDef(name=cst.Name(value=name)) if name in self.names:
-                return node.with_deep_changes(node.body, body=[_init(part, self.names[name]) for part in node.body.body])
+                return node.with_deep_changes(
+                    node.body, body=[_init(part, self.names[name]) for part in node.body.body]
+                )
             case cst.Call(func=cst.Name(value=name) | cst.Subscript(value=cst.Name(value=name))):
                 return self._call(node, self.names[name]) if name in self.names else node
         return node

@@ -46,7 +46,42 @@ class Chain:
 
 
 _NO_CODE = frozenset(
-    ["whitespace", "lpar", "rpar", "lbracket", "rbracket", "lbrace", "rbrace", "comma", "operator", "semicolon", "leading_lines", "header", "footer", "lines_after_decorators", "colon", "equal", "annotation", "returns", "keyword", "attr", "star", "dot", "asynchronous", "indent", "default_indent", "default_newline", "encoding", "has_trailing_newline", "newline", "first_line", "empty_lines", "last_line", "quick_token", "raw_value"]
+    [
+        "whitespace",
+        "lpar",
+        "rpar",
+        "lbracket",
+        "rbracket",
+        "lbrace",
+        "rbrace",
+        "comma",
+        "operator",
+        "semicolon",
+        "leading_lines",
+        "header",
+        "footer",
+        "lines_after_decorators",
+        "colon",
+        "equal",
+        "annotation",
+        "returns",
+        "keyword",
+        "attr",
+        "star",
+        "dot",
+        "asynchronous",
+        "indent",
+        "default_indent",
+        "default_newline",
+        "encoding",
+        "has_trailing_newline",
+        "newline",
+        "first_line",
+        "empty_lines",
+        "last_line",
+        "quick_token",
+        "raw_value",
+    ]
 )
 """Fields that hold no expressions, or names that stand for no value."""
 _PLAIN = (str, cst.MaybeSentinel)
@@ -80,11 +115,11 @@ def rewrite(node: Any, chain: Chain) -> Any:
 
 
 def binds(target: Any) -> bool:
-    """Whether a target consists of names: nothing in it is read."""
+    """Whether a target consists of names and attributes: no variable of interest is read in it."""
     match target:
         case cst.Tuple(elements=elements) | cst.List(elements=elements):
             return all(binds(element.value) for element in elements)
-    return isinstance(target, cst.Name)
+    return isinstance(target, cst.Name | cst.Attribute)
 
 
 def _single(new: Any) -> Any:
@@ -110,7 +145,9 @@ def ended(kept: list[Any], old: Sequence[Any]) -> list[Any]:
     if not kept or kept[-1] is old[-1] or not hasattr(kept[-1], "comma"):
         return kept
     names = [n for n in ("comma", "whitespace_after_arg", "whitespace_after_param") if hasattr(kept[-1], n)]
-    kept[-1] = kept[-1].with_changes(**{name: getattr(old[-1], name) for name in names if hasattr(old[-1], name)})
+    kept[-1] = kept[-1].with_changes(
+        **{name: getattr(old[-1], name) for name in names if hasattr(old[-1], name)}
+    )
     return kept
 
 
