@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
-from attndsl_codegen.folding.walk import in_place_of
+from attndsl_codegen.folding.walk import Kinds, in_place_of
 
 _ZERO, _ONE = "0", "1"
 
@@ -21,7 +21,7 @@ class Arithmetic:
     coord[0:], coord[0:n]             ->  coord, coord[:n]
     """
 
-    kinds = (cst.BinaryOperation, cst.Subscript, cst.Slice)
+    kinds: ClassVar[Kinds] = (cst.BinaryOperation, cst.Subscript, cst.Slice)
 
     def __call__(self, node: cst.CSTNode) -> Any:
         """A node of a kernel, folded."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.locals import assigned, is_constant
-from attndsl_codegen.folding.walk import Chain, rewrite, walk
+from attndsl_codegen.folding.walk import Chain, Kinds, rewrite, walk
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Attributes:
             return self.offset + self.extents              return 0 + self.extents
     """
 
-    kinds = (cst.ClassDef,)
+    kinds: ClassVar[Kinds] = (cst.ClassDef,)
 
     def __call__(self, node: cst.ClassDef) -> Any:
         """A class with these attributes written out."""
@@ -42,7 +42,7 @@ class _WrittenOut:
     """Reads of `self.name` replaced."""
 
     values: dict[str, Any]
-    kinds = (cst.Attribute,)
+    kinds: ClassVar[Kinds] = (cst.Attribute,)
 
     def __call__(self, node: cst.Attribute) -> Any:
         return self.values[node.attr.value] if _reads(node, self.values) else node

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
-from attndsl_codegen.folding.known import Facts
-from attndsl_codegen.folding.walk import in_place_of
+from attndsl_codegen.folding.known import Facts, Values
+from attndsl_codegen.folding.walk import Kinds, in_place_of
 
 _ENDS = (cst.Return, cst.Raise, cst.Continue, cst.Break)
 
@@ -27,7 +27,7 @@ class Conditions:
     """
 
     facts: Facts
-    kinds = (
+    kinds: ClassVar[Kinds] = (
         cst.If,
         cst.IfExp,
         cst.BooleanOperation,
@@ -60,6 +60,8 @@ class Conditions:
     def _branch(self, node: cst.If) -> Any:
         truth = self.facts.truth(node.test)
         if truth is None:
+            if isinstance(node.orelse, cst.If):
+                node = node.with_changes(orelse=self._otherwise(node.test, node.orelse))
             return _without_empty(node)
         if truth:
             return _unfolded(node.leading_lines, node.body.body)
@@ -69,6 +71,24 @@ class Conditions:
             case cst.If() as other:
                 return other
         return []
+
+    def _otherwise(self, test: cst.BaseExpression, other: cst.If) -> Any:
+        """An `elif`, decided by what is left when the conditions before it do not hold."""
+        left = Facts({key: self._left(key, values, test) for key, values in self.facts.table.items()})
+        match left.truth(other.test):
+            case True:
+                return cst.Else(_without_types(other.body), leading_lines=other.leading_lines)
+            case False:
+                return other.orelse
+        if not isinstance(other.orelse, cst.If):
+            return other
+        return other.with_changes(orelse=Conditions(left)._otherwise(other.test, other.orelse))
+
+    def _left(self, key: str, values: Values, test: cst.BaseExpression) -> Values:
+        """The values with which a condition need not hold."""
+        if len(values) < 2:
+            return values
+        return tuple(v for v in values if not Facts({**self.facts.table, key: (v,)}).truth(test))
 
     def _deciding(self, node: cst.BooleanOperation) -> Any:
         """Without the side that lets the other one decide."""
@@ -129,6 +149,16 @@ def _without_empty(node: cst.If) -> Any:
             test = cst.UnaryOperation(cst.Not(), _bracketed(node.test))
             return node.with_changes(test=test, body=body, orelse=None)
     return node.with_changes(body=cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
+
+
+def _without_types(body: Any) -> Any:
+    """The block of an `elif` as that of an `else`, which has no condition for type checkers to dispute."""
+    comment = body.header.comment
+    if comment is None or "# type:" not in comment.value:
+        return body
+    kept = comment.value.partition("# type:")[0].strip()
+    header = body.header.with_changes(comment=cst.Comment(kept)) if kept else cst.TrailingWhitespace()
+    return body.with_changes(header=header)
 
 
 def _bracketed(test: Any) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
+
+from attndsl_codegen.folding.walk import Kinds
 
 _SECTION = re.compile(r"^(\s*)(Args|Attributes):$")
 _ENTRY = re.compile(r"^(\s*)(\*?\w+(?:, \*?\w+)*): (.*)$")
@@ -24,7 +26,7 @@ class Docstrings:
     """
 
     names: frozenset[str]
-    kinds = (cst.SimpleStatementLine,)
+    kinds: ClassVar[Kinds] = (cst.SimpleStatementLine,)
 
     def __call__(self, node: cst.CSTNode) -> Any:
         """A docstring without these entries; other nodes as they are."""
@@ -41,7 +43,7 @@ def without_entries(text: str, names: Iterable[str]) -> str:
     kept: list[str] = []
     section: int | None = None  # the indentation of the section at hand
     dropping = False
-    for line in text.split("\\n"):
+    for line in text.split("\n"):
         indent = len(line) - len(line.lstrip())
         if match := _SECTION.match(line):
             section, dropping = len(match[1]), False
@@ -69,4 +71,4 @@ def _tidy(lines: list[str]) -> str:
     compact = [line for at, line in enumerate(found) if line.strip() or (at and found[at - 1].strip())]
     if len(compact) == 2 and compact[1].strip() == '"""':
         return compact[0] + '"""'
-    return "\\n".join(compact)
+    return "\n".join(compact)

@@ -16,7 +16,7 @@ from attndsl_codegen.folding.conditions import Conditions
 from attndsl_codegen.folding.docstrings import Docstrings
 from attndsl_codegen.folding.empties import Empties
 from attndsl_codegen.folding.forwarding import Forwarding, trivial
-from attndsl_codegen.folding.known import Facts, Values
+from attndsl_codegen.folding.known import Facts, Values, is_plain, spelled
 from attndsl_codegen.folding.layout import laid_out
 from attndsl_codegen.folding.literals import Literals, StarredTargets
 from attndsl_codegen.folding.locals import Locals, Unnamed, WrittenOut
@@ -76,8 +76,11 @@ class Folding:
 
     def run(self) -> None:
         """Folds in place."""
-        names = {name for name in self.facts if name.isidentifier() and len(self.facts[name]) == 1}
-        self.named = frozenset(name for name in names if not self._is_something(name))
+        self.named = frozenset(
+            name
+            for name, values in self.facts.items()
+            if name.isidentifier() and len(values) == 1 and is_plain(values[0])
+        )
         for name in self.own:
             self._edit(name, Unnamed())
         self.keys = tuple(key.removesuffix("None") for key in self.facts)
@@ -89,9 +92,6 @@ class Folding:
             self._link()
             if not changed:
                 break
-
-    def _is_something(self, name: str) -> bool:
-        return bool(self.facts[name][0]) and not isinstance(self.facts[name][0], int | str)
 
     def _concerns(self, text: str) -> bool:
         """Whether a definition may mention a fact."""
@@ -161,8 +161,6 @@ class Folding:
         return changed | self._drop(dropped)
 
     def _write_out(self, parameter: Parameter) -> None:
-        from attndsl_codegen.folding.known import spelled
-
         assert parameter.values is not None
         self._edit(parameter.owner, WrittenOut({parameter.name: spelled(parameter.values[0])}))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.calls import Uses, parsed, uses
 from attndsl_codegen.folding.known import spelled
 from attndsl_codegen.folding.locals import is_pure
+from attndsl_codegen.folding.walk import Kinds
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,11 @@ def trivial(texts: Mapping[str, str], total: Uses) -> dict[str, Trivial]:
         if name in total.others or name not in total.calls:
             continue
         match parsed(text).body:
-            case [ast.FunctionDef(decorator_list=[], args=arguments, body=[ast.Expr(), *rest])]:
+            case [ast.FunctionDef(decorator_list=[], args=arguments, body=body)]:
                 names = [argument.arg for argument in arguments.args]
-                if (result := _result(rest, names)) is not None:
+                if (
+                    result := _result(body[1:] if isinstance(body[0], ast.Expr) else body, names)
+                ) is not None:
                     found[name] = result
     return found
 
@@ -59,7 +62,7 @@ class Forwarding:
     """
 
     functions: Mapping[str, Trivial]
-    kinds = (cst.Call, cst.SimpleStatementLine, cst.Assign, cst.Return, cst.Arg)
+    kinds: ClassVar[Kinds] = (cst.Call, cst.SimpleStatementLine, cst.Assign, cst.Return, cst.Arg)
 
     def touches(self, text: str) -> bool:
         """Whether a definition changes."""

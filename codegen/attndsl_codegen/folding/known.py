@@ -55,8 +55,6 @@ class Facts:
                 return self.table.get(f"{_last(node.value)}.{attribute}")
             case cst.UnaryOperation(operator=cst.Not(), expression=inner):
                 return _each(operator.not_, self.values(inner))
-            case cst.UnaryOperation(operator=cst.Minus(), expression=inner):
-                return _each(operator.neg, self.values(inner))
             case cst.BooleanOperation():
                 return self._either(node)
             case cst.Comparison():
@@ -67,13 +65,8 @@ class Facts:
                 return ((),)
             case cst.IfExp(test=test) if (truth := self.truth(test)) is not None:
                 return self.values(node.body if truth else node.orelse)
-            case cst.Call(func=cst.Name(value="bool" | "len" as name), args=[cst.Arg(value=inner)]):
-                found = self.values(inner)
-                if found is None or (name == "len" and not all(isinstance(v, tuple) for v in found)):
-                    return self.table.get(code(node))
-                return _each({"bool": bool, "len": len}[name], found)
-            case cst.Call(func=cst.Name(value="isinstance") | cst.Attribute(value=cst.Name(value="at"))):
-                return self.table.get(code(node))
+            case cst.Call():
+                return self._called(node)
         return None
 
     def truth(self, node: cst.BaseExpression) -> bool | None:
@@ -88,9 +81,21 @@ class Facts:
         Truth values are not: they decide conditions, and `width + argument.heads` reads better as it is.
         """
         found = self.values(node)
-        if found is None or len(found) != 1 or isinstance(found[0], bool | Something):
+        if found is None or len(found) != 1 or isinstance(found[0], bool) or not is_plain(found[0]):
             return SOMETHING
-        return SOMETHING if isinstance(found[0], tuple) and found[0] else found[0]
+        return found[0]
+
+    def _called(self, node: cst.Call) -> Values | None:
+        """What a call gives, of those calls that facts are about."""
+        match node:
+            case cst.Call(func=cst.Name(value="bool" | "len" as name), args=[cst.Arg(value=inner)]):
+                found = self.values(inner)
+                if found is None or (name == "len" and not all(isinstance(v, tuple) for v in found)):
+                    return self.table.get(code(node))
+                return _each({"bool": bool, "len": len}[name], found)
+            case cst.Call(func=cst.Name(value="isinstance") | cst.Attribute(value=cst.Name(value="at"))):
+                return self.table.get(code(node))
+        return None
 
     def _either(self, node: cst.BooleanOperation) -> Values | None:
         left, right = self.values(node.left), self.values(node.right)
@@ -134,6 +139,16 @@ class Facts:
         return tuple(
             kind(choice) for choice in itertools.product(*(part for part in parts if part is not None))
         )
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value says as much as its name: other numbers than 0 and 1 do not."""
+    match value:
+        case None | bool() | str() | ():
+            return True
+        case int():
+            return value in (0, 1)
+    return False
 
 
 def _last(node: cst.BaseExpression) -> str:

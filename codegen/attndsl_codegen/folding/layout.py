@@ -15,7 +15,7 @@ WIDTH = 110
 """The kernels' line length."""
 _SPACE_FOR_NOTHING = tokenize.NL, tokenize.INDENT, tokenize.DEDENT
 _PRAGMA = re.compile(r"# (type|noqa|pragma)\b")
-_COMPOUND = frozenset("def class if elif else for while with match case try except".split())
+_COMPOUND = frozenset(("def", "class", "if", "elif", "else", "for", "while", "with", "match", "case", "try"))
 _OPEN, _CLOSE = "([{", ")]}"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.known import SOMETHING, Facts, spelled
-from attndsl_codegen.folding.walk import ended
+from attndsl_codegen.folding.walk import Kinds, ended
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Literals:
 
     facts: Facts
     parameters: frozenset[str]
-    kinds = (
+    kinds: ClassVar[Kinds] = (
         *(cst.Name, cst.Attribute, cst.Call, cst.Arg, cst.Assign, cst.Return, cst.CompIf, cst.DictElement),
         *(cst.FormattedStringExpression, cst.StarredElement),
     )
@@ -75,7 +75,7 @@ class StarredTargets:
     """
 
     names: frozenset[str]
-    kinds = (cst.AssignTarget, cst.Parameters)
+    kinds: ClassVar[Kinds] = (cst.AssignTarget, cst.Parameters)
 
     def __call__(self, node: cst.CSTNode) -> Any:
         """A node of a kernel, folded."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.empties import is_empty
 from attndsl_codegen.folding.known import SOMETHING, Facts
 from attndsl_codegen.folding.scopes import Scope, scope, target_names
-from attndsl_codegen.folding.walk import Chain, rewrite, walk
+from attndsl_codegen.folding.walk import Chain, Kinds, rewrite, walk
 
 _PURE = frozenset(
     [
@@ -58,16 +58,14 @@ class Locals:
     """Variables of a function that are bound once, to a literal; and those that are bound and not read.
 
     fields = ()                              ->
-    kinds = (f.dtype for f in fields)            kinds = (f.dtype for f in ())
+    kinds: ClassVar[Kinds] = (f.dtype for f in fields)            kinds = (f.dtype for f in ())
     batch, size = q.shape[0], 0              ->  batch = q.shape[0]
     """
 
-    kinds = (cst.FunctionDef,)
+    kinds: ClassVar[Kinds] = (cst.FunctionDef,)
 
-    def __call__(self, node: cst.CSTNode) -> Any:
-        """A function, folded; other nodes as they are."""
-        if not isinstance(node, cst.FunctionDef):
-            return node
+    def __call__(self, node: cst.FunctionDef) -> Any:
+        """A function, folded."""
         found = scope(node)
         constants = _constants(node, found)
         if constants:
@@ -145,7 +143,7 @@ class WrittenOut:
     """Names replaced by expressions; those that are assigned to stay."""
 
     values: dict[str, Any]
-    kinds = (cst.Name,)
+    kinds: ClassVar[Kinds] = (cst.Name,)
 
     def __call__(self, node: cst.CSTNode) -> Any:
         """A node with its names replaced."""
@@ -160,7 +158,7 @@ class Unnamed:
     return out                            return out
     """
 
-    kinds = (cst.FunctionDef,)
+    kinds: ClassVar[Kinds] = (cst.FunctionDef,)
 
     def __call__(self, node: cst.FunctionDef) -> Any:
         """A function with `_` in place of these names."""
@@ -181,7 +179,7 @@ class _Unread:
 
     names: frozenset[str]
     drops: bool = True
-    kinds = (cst.SimpleStatementLine, cst.For)
+    kinds: ClassVar[Kinds] = (cst.SimpleStatementLine, cst.For)
 
     def __call__(self, node: Any) -> Any:
         match node:

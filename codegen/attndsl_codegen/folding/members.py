@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.locals import is_pure
+from attndsl_codegen.folding.walk import Kinds
 
 _SPECIAL = frozenset({"forward", "backward"})
 """Methods that PyTorch calls."""
@@ -39,7 +40,7 @@ class Members:
     read: frozenset[str]
     settings: frozenset[str]
     methods: bool
-    kinds = (cst.ClassDef,)
+    kinds: ClassVar[Kinds] = (cst.ClassDef,)
 
     def __call__(self, node: cst.ClassDef) -> Any:
         """A class without what nothing reads."""
@@ -112,6 +113,8 @@ class Members:
 
 
 def _assignment(pairs: list[tuple[Any, Any]]) -> cst.Assign:
+    target: Any
+    value: Any
     target, value = ([cst.Element(part.value) for part in side] for side in zip(*pairs))
     if len(pairs) == 1:
         return cst.Assign([cst.AssignTarget(target[0].value)], value[0].value)

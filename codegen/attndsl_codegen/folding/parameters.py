@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.calls import Uses, parsed, passed, uses
-from attndsl_codegen.folding.walk import ended
+from attndsl_codegen.folding.known import is_plain
+from attndsl_codegen.folding.walk import Kinds, ended
 
 UNKNOWN = object()
 
@@ -122,7 +123,7 @@ def _values(
 
 def _literal(node: ast.expr) -> Any:
     match node:
-        case ast.Constant(value=None | bool() | int() | str() as value):
+        case ast.Constant(value=value) if is_plain(value):
             return value
         case ast.Tuple(elts=[]):
             return ()
@@ -156,7 +157,7 @@ class Dropped:
     """
 
     names: Mapping[str, Mapping[str, int | None]]
-    kinds = (cst.FunctionDef, cst.ClassDef, cst.Call)
+    kinds: ClassVar[Kinds] = (cst.FunctionDef, cst.ClassDef, cst.Call)
 
     def touches(self, name: str, text: str) -> bool:
         """Whether a definition changes."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import libcst as cst
+
+from attndsl_codegen.folding.walk import Kinds
 
 
 @dataclass(frozen=True)
 class Tidy:
-    """Names that are assigned only to be returned, pairs of which one part is not needed, constant attributes.
+    """Names that are assigned only to be returned, pairs with a part that is not needed, constant attributes.
 
     s = s + bias                              ->
     return s                                      return s + bias
@@ -18,7 +20,7 @@ class Tidy:
     getattr(grid, "sum")(dims)                ->  grid.sum(dims)
     """
 
-    kinds = (cst.IndentedBlock, cst.For, cst.Call)
+    kinds: ClassVar[Kinds] = (cst.IndentedBlock, cst.For, cst.Call)
 
     def __call__(self, node: Any) -> Any:
         """A node, tidied."""
@@ -27,10 +29,7 @@ class Tidy:
                 value = _returned(line, last)
                 if value is None:
                     return node
-                lines = [*line.leading_lines, *last.leading_lines]
-                return node.with_changes(
-                    body=[*before, last.with_changes(leading_lines=lines, body=[cst.Return(value)])]
-                )
+                return node.with_changes(body=[*before, _returning(line, last, value)])
             case cst.For(target=cst.Tuple(elements=[first, second]), iter=cst.Call() as call):
                 return _unpaired(node, first.value, second.value, call)
             case cst.Call(
@@ -51,6 +50,11 @@ def _returned(line: Any, last: Any) -> Any:
         ) if a == b and not line.trailing_whitespace.comment:
             return v
     return None
+
+
+def _returning(line: Any, last: Any, value: Any) -> Any:
+    lines = [*line.leading_lines, *last.leading_lines]
+    return last.with_changes(leading_lines=lines, body=[cst.Return(value)])
 
 
 def _unpaired(loop: cst.For, first: Any, second: Any, call: cst.Call) -> cst.For:

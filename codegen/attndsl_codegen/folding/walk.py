@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Protocol
 
 import libcst as cst
 
+Kinds = tuple[type[cst.CSTNode], ...]
+
 
 class Rule(Protocol):
     """Rewrites single nodes."""
 
-    kinds: ClassVar[tuple[type[cst.CSTNode], ...]]
+    kinds: ClassVar[Kinds]
     """The nodes that it may change."""
 
     def __call__(self, node: Any) -> Any:
@@ -105,10 +107,8 @@ def rewrite(node: Any, chain: Chain) -> Any:
         value = getattr(node, name)
         if not value or isinstance(value, _PLAIN) or (name == "target" and binds(value)):
             continue
-        if isinstance(value, list | tuple):
-            new = _rewritten(value, chain)
-        else:
-            new = _single(rewrite(value, chain))
+        several = isinstance(value, list | tuple)
+        new = _rewritten(value, chain) if several else _single(rewrite(value, chain))
         if new is not value:
             changes[name] = new
     return chain(node.with_changes(**changes) if changes else node)
