@@ -215,7 +215,12 @@ def test_examples(name):
     exact = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
     both = [
         called(
-            generated, "run_with_gradients", results=generated.results, **declared, inputs=given, attend=attend
+            generated,
+            "run_with_gradients",
+            results=generated.results,
+            **declared,
+            inputs=given,
+            attend=attend,
         )
         for given, attend in ((inputs, generated.by_kernel), (exact, called(generated, "dense", rows=None)))
     ]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import libcst as cst
 
 from attndsl_codegen.folding.known import Facts, Values
-from attndsl_codegen.folding.walk import Kinds, in_place_of
+from attndsl_codegen.folding.walk import Kinds, in_place_of, otherwise
 
 _ENDS = (cst.Return, cst.Raise, cst.Continue, cst.Break)
 
@@ -77,7 +77,7 @@ class Conditions:
         left = Facts({key: self._left(key, values, test) for key, values in self.facts.table.items()})
         match left.truth(other.test):
             case True:
-                return cst.Else(_without_types(other.body), leading_lines=other.leading_lines)
+                return otherwise(other, other.body.body)
             case False:
                 return other.orelse
         if not isinstance(other.orelse, cst.If):
@@ -149,16 +149,6 @@ def _without_empty(node: cst.If) -> Any:
             test = cst.UnaryOperation(cst.Not(), _bracketed(node.test))
             return node.with_changes(test=test, body=body, orelse=None)
     return node.with_changes(body=cst.IndentedBlock([cst.SimpleStatementLine([cst.Pass()])]))
-
-
-def _without_types(body: Any) -> Any:
-    """The block of an `elif` as that of an `else`, which has no condition for type checkers to dispute."""
-    comment = body.header.comment
-    if comment is None or "# type:" not in comment.value:
-        return body
-    kept = comment.value.partition("# type:")[0].strip()
-    header = body.header.with_changes(comment=cst.Comment(kept)) if kept else cst.TrailingWhitespace()
-    return body.with_changes(header=header)
 
 
 def _bracketed(test: Any) -> Any:

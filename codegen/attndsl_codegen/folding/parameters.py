@@ -37,8 +37,8 @@ class Parameter:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all calls give it the same literal."""
-        return self.values is not None and len(self.values) == 1
+        """Whether all calls give it the same literal, one that says as much as its name."""
+        return self.values is not None and len(self.values) == 1 and is_plain(self.values[0])
 
 
 def parameters(texts: Mapping[str, str], total: Uses) -> list[Parameter]:
@@ -123,7 +123,7 @@ def _values(
 
 def _literal(node: ast.expr) -> Any:
     match node:
-        case ast.Constant(value=value) if is_plain(value):
+        case ast.Constant(value=None | bool() | int() | str() as value):
             return value
         case ast.Tuple(elts=[]):
             return ()

@@ -108,7 +108,7 @@ def rewrite(node: Any, chain: Chain) -> Any:
         if not value or isinstance(value, _PLAIN) or (name == "target" and binds(value)):
             continue
         several = isinstance(value, list | tuple)
-        new = _rewritten(value, chain) if several else _single(rewrite(value, chain))
+        new = _rewritten(value, chain) if several else _single(rewrite(value, chain), value)
         if new is not value:
             changes[name] = new
     return chain(node.with_changes(**changes) if changes else node)
@@ -122,11 +122,20 @@ def binds(target: Any) -> bool:
     return isinstance(target, cst.Name | cst.Attribute)
 
 
-def _single(new: Any) -> Any:
+def _single(new: Any, old: Any) -> Any:
     """Statements in place of an `elif` are what else there is to do."""
     if not isinstance(new, list):
         return new
-    return cst.Else(cst.IndentedBlock(new)) if new else None
+    return otherwise(old, new) if new else None
+
+
+def otherwise(branch: cst.If, body: Sequence[Any]) -> cst.Else:
+    """The `else` in place of an `elif`, without its comment for type checkers: that was about the condition."""
+    old: Any = branch.body
+    comment = old.header.comment
+    kept = "" if comment is None else comment.value.partition("# type:")[0].strip()
+    header = old.header.with_changes(comment=cst.Comment(kept)) if kept else cst.TrailingWhitespace()
+    return cst.Else(cst.IndentedBlock(body, header=header))
 
 
 def _rewritten(nodes: Sequence[Any], chain: Chain) -> Sequence[Any]:
