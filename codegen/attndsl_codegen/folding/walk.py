@@ -130,7 +130,7 @@ def _single(new: Any, old: Any) -> Any:
 
 
 def otherwise(branch: cst.If, body: Sequence[Any]) -> cst.Else:
-    """The `else` in place of an `elif`, without its comment for type checkers: that was about the condition."""
+    """The `else` in place of an `elif`, without comments for type checkers: they were about the condition."""
     old: Any = branch.body
     comment = old.header.comment
     kept = "" if comment is None else comment.value.partition("# type:")[0].strip()
