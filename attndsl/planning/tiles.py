@@ -34,6 +34,8 @@ WHOLE = 1 << 20
 READ, GATHERED, PER_RUN = 3.0, 6.0, 32.0
 """What a key costs, in visits, shared by the queries of a tile: 3 for reading it in place, or else for
 gathering it 6 a key and 32 a run of keys."""
+HOPELESS = 1.15
+"""Doubling a tile ends where it has come to cost so many times the least."""
 LARGE_TILES = ((768, 0.7), (192, 0.85))
 """From these sizes on PyTorch's fused attention takes more queries at a time, and less time for a visit."""
 
@@ -124,14 +126,18 @@ def _best(
 def _enlarged(
     best: TileChoice, extents: tuple[int, ...], choice: Callable[[tuple[int, ...]], TileChoice]
 ) -> TileChoice:
-    """The choice with its tile of queries doubled, side by side, as long as that pays."""
-    current = choice(best.query)
+    """The choice with its tile of queries doubled, side by side, as often as is best.
+
+    A doubling that costs a little is no end: the next may reach a size at which visits are cheaper.
+    """
+    current = least = choice(best.query)
     while larger := [choice(tile) for tile in doubled(extents, current.query)]:
-        following = min(larger, key=lambda found: found.cost)
-        if following.cost >= current.cost:
+        current = min(larger, key=lambda found: found.cost)
+        if current.cost < least.cost:
+            least = current
+        elif current.cost > HOPELESS * least.cost:
             break
-        current = following
-    return best if current.query == best.query else current
+    return best if least.query == best.query else least
 
 
 def doubled(extents: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

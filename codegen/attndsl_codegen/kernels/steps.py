@@ -99,18 +99,34 @@ class Step:
         """Minus infinity for pairs that are not visible, else zero, (1, 1 or tiles, queries, keys)."""
         if self.first is not None:
             return self.first.hidden
-        if self.visible is None:
+        classes = self.group.classes
+        if classes is None:
             return None
-        zeros = torch.zeros(self.visible.shape, dtype=self.dtype, device=self.device)
-        return zeros.masked_fill_(~self.visible, -torch.inf).unsqueeze(0)
+        queries, keys = self.plan.query.slots, self.plan.key.slots
+        shape = (len(classes), queries, classes.shape[1], keys)
+        mask = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        partial = self.partial.to(self.device)
+        hidden = ~self.plan.masks[classes[:, self.partial]].transpose(1, 2).to(self.device)
+        mask[:, :, partial] = mask.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+        return mask.flatten(2).unsqueeze(0)
+
+    @property
+    def partial(self) -> Tensor:
+        """Which of the visited key tiles are masked in some query tile; long rows have few."""
+        assert self.group.classes is not None
+        return (self.group.classes != 0).any(0).nonzero().flatten()
 
     @cached_property
     def blank(self) -> Tensor | None:
         """Which queries see no key, (1, 1 or tiles, queries); None if every one sees some."""
         if self.first is not None:
             return self.first.blank
-        blank = None if self.visible is None else ~self.visible.any(-1)
-        return blank.unsqueeze(0) if blank is not None and bool(blank.any()) else None
+        classes = self.group.classes
+        if classes is None or bool((classes == 0).any(1).all()):
+            return None
+        assert self.visible is not None
+        blank = ~self.visible.any(-1)
+        return blank.unsqueeze(0) if bool(blank.any()) else None
 
     def query_parts(self) -> list[slice]:
         """The query slots in pieces whose scores fit into memory that is at hand."""
