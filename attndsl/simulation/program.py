@@ -71,7 +71,9 @@ def simulate_program(
     kept = _seconds(prepared.kept, setting)
     dense_seconds = sum(part.total for part in dense_parts) + kept
     other, arithmetic = _seconds(prepared.others, setting), _arithmetic(prepared.others, setting)
-    fall = waterfall(_bounds(prepared, setting, program), dense_seconds, parts, arithmetic, other)
+    on_host = setting.device.host is not None
+    bounds = _bounds(prepared, setting, program)
+    fall = waterfall(bounds, dense_seconds, parts, arithmetic, other, on_host)
     seconds = sum(part.time.total for part in parts) + other
     by_name = dict(zip(prepared.attends, parts[:: len(setting.passes)]))
     attends = tuple(
