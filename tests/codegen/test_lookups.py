@@ -152,7 +152,7 @@ def test_launches_in_portions_add_up_to_the_same(monkeypatch):
     monkeypatch.setattr(
         lookups, "sent_by_pairs", lambda *given: portions.append(given) or sent_by_pairs(*given)
     )
-    monkeypatch.setattr("attndsl_codegen.kernels.triton.schedule.SCHEDULES", [])
+    monkeypatch.setattr(lookups, "PORTIONS", [])
     check(*with_backward("of offsets"), TOLERANCE)
     assert len(portions) > 2
 
@@ -168,9 +168,20 @@ def test_changed_labels_are_noticed():
     check(*with_backward("by labels", label=torch.arange(80).view(2, 40) % 2), TOLERANCE)
 
 
+def test_tables_are_kept_until_they_take_too_much_memory(monkeypatch):
+    monkeypatch.setattr(lookups, "PORTIONS", [])
+    for name in ("of the key", "of nothing"):
+        with_backward(name)
+    assert [len(known.made) for known in lookups.PORTIONS] == [1, 1]
+    newest = lookups.PORTIONS[0]
+    monkeypatch.setattr(lookups, "MOST_REMEMBERED", lookups.bytes_of(newest.made))
+    with_backward("of nothing")
+    assert len(lookups.PORTIONS) == 1
+
+
 def test_too_large_sums_are_left_to_torch(monkeypatch):
     monkeypatch.setattr(lookups, "MOST_SENT", 100)
-    monkeypatch.setattr("attndsl_codegen.kernels.triton.schedule.SCHEDULES", [])
+    monkeypatch.setattr(lookups, "PORTIONS", [])
     with pytest.raises(ValueError, match="the gradient of t would take too much memory"):
         with_backward("of offsets")
 

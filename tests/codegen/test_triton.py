@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -129,6 +130,55 @@ def test_strides_are_followed_and_results_repeat():
     first, second = (run(call(module), inputs) for _ in range(2))
     check(first, run_exact(program, inputs), TOLERANCE)
     assert all(torch.equal(first.grads[name], second.grads[name]) for name in first.grads)
+
+
+DECODED = {
+    "causal": ("", "where = causal"),
+    "near keys and sinks": ("", "where = causal and (sinks(2) or sliding(5))"),
+    "documents": ("input doc : x int; ", "where = causal and document(doc)"),
+    "biases": ("input b : x scalar; ", "where = causal, bias = b[i] * b[j] + 0.1 * (i - j)"),
+    "capped scores": ("", "where = causal, score = 5 * tanh(s / 5)"),
+}
+
+
+@pytest.mark.parametrize("name", DECODED)
+@pytest.mark.parametrize("count", [1, 20])
+def test_decoding(name, count):
+    """Queries at an offset, beside the definition; with gradients."""
+    declared, options = DECODED[name]
+    program = load_text(
+        f"attention a {{ tokens x[n]; input q, k, v : x; {declared}return attend(q, k, v, {options}) }}"
+    )
+    every = inputs_of("q", "k", "v", doc=torch.arange(40).view(1, 40) // 13)
+    every |= inputs_of("b", shape=(1, 2, 40))
+    inputs = {v.name: every[v.name] for v in program.inputs} | {"q": every["q"][:, :, :count]}
+    module, definition = quick(program, {"out": Tiles((16,), (16,))}).Module(), attndsl.oracle(program)
+    with patch.object(launch, "tiled", None), patch.object(launch, "all_keys", None):
+        found = run(lambda leaves: module(*leaves.values(), return_lse=True, offset=17), inputs)
+    exact = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
+
+    def decoded(leaves: Any) -> Any:
+        return definition.run(leaves, offset=17).results[0]
+
+    check(found, run(decoded, exact), TOLERANCE)
+
+
+DILATED_GRIDS = {
+    "dilated windows": ((1, 1, 9, 11, 16), "x[h, w]", "h: dilated_window(3, 2) and w: dilated_window(3, 3)"),
+    "one dilated axis": ((1, 1, 6, 11, 16), "x[h, w]", "h: sliding(2) and w: dilated(4)"),
+    "three axes": ((1, 1, 3, 5, 6, 16), "x[t, h, w]", "t: sliding(1) and h: dilated(2) and w: dilated(3)"),
+}
+
+
+@pytest.mark.parametrize("name", DILATED_GRIDS)
+def test_dilated_grids(name):
+    shape, tokens, where = DILATED_GRIDS[name]
+    text = f"attention a {{ tokens {tokens}; input q, k, v : x; return attend(q, k, v, where = {where}) }}"
+    program = load_text(text)
+    tiles = next(iter(plan_program(program).tiles.values()))
+    assert any(step > 1 for step in tiles.query_steps)
+    tiles = Tiles(tiles.query, tiles.key, tiles.query_steps, tiles.key_steps)
+    agrees(program, inputs_of("q", "k", "v", shape=shape), tiles=tiles)
 
 
 # --- which backend runs -----------------------------------------------------------------------------

@@ -72,8 +72,6 @@ ON_TORCH = {
 `contracted`: weights are plain products, sums over keys come first. `chunked`: no softmax, a factor after it,
 or scores that are not products of queries and keys. `paired`: keys on pairs of tokens.
 """
-REFUSED = {"dinat": "dilated grids are left to torch"}
-"""What kernels refuse when they are called, on the shapes or masks at hand."""
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}
 EXAMPLES = sorted(path.stem for path in Path(attndsl.__file__).parents[1].joinpath("examples").glob("*.attn"))
 HALF = ("swin", "softcap", "packed", "sinked")
@@ -120,10 +118,6 @@ def test_the_lists_name_examples():
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in WITHOUT_ATTEND])
 def test_examples(name):
-    if name in REFUSED:
-        with pytest.raises(ValueError, match=REFUSED[name]):
-            errors(small(name), torch.float32)
-        return
     ran, found = errors(small(name), torch.float32)
     assert ran == ON_TORCH.get(name, [])
     assert max(found) <= TOLERANCE

@@ -88,13 +88,7 @@ def architecture_of(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def brick(slots: int, axes: int, step: int = 1) -> tuple[int, ...]:
-    """A tile of so many slots, a power of two: as even as can be, the last axis longest.
-
-    Args:
-        step: into how many residue classes a single axis is split; the tile lies in one of them.
-    """
-    if step > 1:
-        return 1, slots
+def brick(slots: int, axes: int) -> tuple[int, ...]:
+    """The sides of a tile of so many slots, a power of two: as even as can be, the last axis longest."""
     bits = slots.bit_length() - 1
     return tuple(1 << ((bits + axis) // axes) for axis in range(axes))

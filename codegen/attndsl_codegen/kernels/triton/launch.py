@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.all_keys import all_keys
+from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiled import tiled
@@ -98,8 +98,8 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
         f"the tensors are on {q.device}": not (q.is_cuda or interpreted),
         f"{q.dtype} is not float32, float16 or bfloat16": q.dtype
         not in (torch.float32, torch.float16, torch.bfloat16),
-        "dilated grids are left to torch": len(mechanism.query_steps) > 1 or len(mechanism.key_steps) > 1,
-        "decoding steps are left to torch": "queries" in at,
+        "decoding steps of residue classes are left to torch": "queries" in at
+        and bool(mechanism.query_steps),
         f"a width above {WIDEST} is left to torch": max(q.shape[-1], v.shape[-1]) > WIDEST,
         "there is nothing to compute": q.numel() == 0 or v.numel() == 0,
     }
@@ -137,19 +137,21 @@ class Call(NamedTuple):
 
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The sides of query tiles and key tiles."""
-        query, key = self.extents
-        query_step, key_step = self.residues
-        return brick(chosen.queries, len(query), query_step), brick(chosen.keys, len(key), key_step)
+        query, key = self.residues
+        return brick(chosen.queries, len(query)), brick(chosen.keys, len(key))
 
     @property
-    def residues(self) -> tuple[int, int]:
-        """Into how many residue classes the axis of the queries, and that of the keys, is split."""
-        return math.prod(self.mechanism.query_steps), math.prod(self.mechanism.key_steps)
+    def residues(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Into how many residue classes the axes of queries, and those of keys, are split."""
+        mechanism = self.mechanism
+        query = mechanism.query_steps or (1,) * len(mechanism.query.axes)
+        return query, mechanism.key_steps or (1,) * len(mechanism.key.axes)
 
     @property
     def extents(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of queries and keys."""
-        return self.mechanism.query.extents(self.at), self.mechanism.key.extents(self.at)
+        """Of queries and keys; of a decoding step the queries computed, and the place of the first."""
+        offset = (self.at["offset"],) if "queries" in self.at else ()
+        return (*query_extents(self.mechanism, self.at), *offset), self.mechanism.key.extents(self.at)
 
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
         """The schedule for the tiles of a configuration."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -14,13 +15,25 @@ from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
 from attndsl_codegen.kernels.triton.launch import Call, row_steps
 from attndsl_codegen.kernels.triton.lookup_gradient import softmax_lookup_gradient_kernel
-from attndsl_codegen.kernels.triton.schedule import bricks, numbers_of, remembered, visited_pairs
+from attndsl_codegen.kernels.triton.schedule import (
+    KnownSchedule,
+    bricks,
+    numbers_of,
+    remembered,
+    visited_pairs,
+)
 from attndsl_codegen.kernels.triton.sums import summation_tables, sums_by_table
 
 MOST_SENT = 1 << 26
 """Numbers to be summed, 256 MB of positions; with more, gradients of fields are left to torch."""
 SENT_AT_A_TIME = 1 << 24
 """Numbers that a launch writes, 64 MB."""
+
+
+MOST_REMEMBERED = 1 << 30
+"""Bytes of tables that are kept for later calls."""
+PORTIONS: list[KnownSchedule] = []
+"""What was planned; what was used last comes first."""
 
 
 class Portion(NamedTuple):
@@ -57,7 +70,12 @@ class Lookup(NamedTuple):
         names = sorted({*mechanism.mask_fields, *self.reads})
         sizes = (self, mechanism, *numbers_of(call.at), call.tiles(chosen), shape, data.shape)
         fields = tuple(call.at[name].data for name in names)
-        return remembered(sizes, fields, lambda: planned_portions(self, call))  # type: ignore[no-any-return]
+        found: list[Portion] | None = remembered(
+            PORTIONS, sizes, fields, lambda: planned_portions(self, call)
+        )
+        sizes_so_far = itertools.accumulate(bytes_of(known.made or []) for known in PORTIONS)
+        del PORTIONS[max(1, sum(size <= MOST_REMEMBERED for size in sizes_so_far)) :]
+        return found
 
     def gradient(self, call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> Tensor:
         """What this look-up adds to the gradient of its field, in float32 and of the field's shape."""
@@ -73,6 +91,11 @@ class Lookup(NamedTuple):
         if data.shape[1] == 1:
             found = found.sum(2, keepdim=True)
         return found.reshape(data.shape)
+
+
+def bytes_of(parts: list[Portion]) -> int:
+    """The memory that tables take."""
+    return sum(table.numel() * table.element_size() for part in parts for table in part.tables)
 
 
 def own_pairs(lookup: Lookup, mechanism: type[Mechanism]) -> tuple[bool, bool]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Pyramid
 from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
@@ -72,7 +73,10 @@ def cached_schedule(
         made = make_schedule(mechanism, at, tiles, shape, of_keys)
         return Schedule(made.rows.to(at["device"]), made.runs.to(at["device"]))
 
-    return remembered(sizes, tuple(at[name].data for name in mechanism.mask_fields), make)  # type: ignore[no-any-return]
+    fields = tuple(at[name].data for name in mechanism.mask_fields)
+    found: Schedule = remembered(SCHEDULES, sizes, fields, make)
+    del SCHEDULES[MAX_SCHEDULES:]
+    return found
 
 
 def numbers_of(at: dict[str, Any]) -> tuple[Any, ...]:
@@ -80,16 +84,18 @@ def numbers_of(at: dict[str, Any]) -> tuple[Any, ...]:
     return at["device"], tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
 
 
-def remembered(sizes: tuple[Any, ...], fields: tuple[Tensor, ...], make: Callable[[], Any]) -> Any:
-    """What `make` gives; made once for equal sizes and equal values of the fields."""
+def remembered(
+    known: list[KnownSchedule], sizes: tuple[Any, ...], fields: tuple[Tensor, ...], make: Callable[[], Any]
+) -> Any:
+    """What `make` gives; made once for equal sizes and equal values of the fields. It moves to the front."""
     sizes = (*sizes, tuple((field.shape, field.dtype) for field in fields))
-    matches = (s for s in SCHEDULES if s.sizes == sizes and all(map(torch.equal, s.fields, fields)))
-    known = next(matches, None)
-    if known is None:
+    matches = (s for s in known if s.sizes == sizes and all(map(torch.equal, s.fields, fields)))
+    found = next(matches, None)
+    if found is None:
         with torch.inference_mode(False), torch.no_grad():
-            known = KnownSchedule(sizes, tuple(field.clone() for field in fields), make())
-    SCHEDULES[:] = [known, *(other for other in SCHEDULES if other is not known)][:MAX_SCHEDULES]
-    return known.made
+            found = KnownSchedule(sizes, tuple(field.clone() for field in fields), make())
+    known[:] = [found, *(other for other in known if other is not found)]
+    return found.made
 
 
 def make_schedule(
@@ -114,8 +120,17 @@ def bricks(
     mechanism: type[Mechanism], at: dict[str, Any], tiles: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> tuple[Bricks, Bricks]:
     """The tiles of queries and of keys, as kernels number them."""
-    query = Bricks(mechanism.query.extents(at), tiles[0], mechanism.query_steps, clipped=False)
-    return query, Bricks(mechanism.key.extents(at), tiles[1], mechanism.key_steps, clipped=False)
+    split = mechanism.query_steps, mechanism.key_steps
+    sides = [with_phases(tile, step) for tile, step in zip(tiles, split)]
+    query = Bricks(query_extents(mechanism, at), sides[0], split[0], at.get("offset", 0), clipped=False)
+    return query, Bricks(mechanism.key.extents(at), sides[1], split[1], clipped=False)
+
+
+def with_phases(tile: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, ...]:
+    """The sides of a tile as `Bricks` takes them: an axis of residue classes has two, phases and rounds."""
+    if not steps:
+        return tile
+    return tuple(n for side, step in zip(tile, steps) for n in ([side] if step == 1 else [1, side]))
 
 
 def layers_of(mechanism: type[Mechanism], shape: tuple[int, int]) -> tuple[int, int]:
