@@ -17,7 +17,7 @@ from attndsl_codegen.printers.wrap import fitted
 from attndsl_codegen.sizes import check_sizes
 from attndsl_codegen.values import ValueLines
 
-TYPES_FIRST = ("Tokens", "Argument", "Learned", "Result", "triton", "jit", "TritonHooks")
+TYPES_FIRST = ("Tokens", "Argument", "Learned", "Result", "triton", "jit", "TritonHooks", "Lookup")
 """Definitions that the mechanism is declared with; they precede it."""
 
 

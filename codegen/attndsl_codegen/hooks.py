@@ -43,10 +43,10 @@ class HookPrinter:
     class_name: str
 
     def lines(self) -> list[str]:
-        """The class definition; before it, its Triton functions."""
-        jitted = self.triton.functions() if self.on_gpu else []
+        """The class definition; before it, the functions that Triton kernels need."""
+        functions = [*self.triton.functions(), *self.triton.entries()] if self.on_gpu else []
         return [
-            *(line for function in jitted for line in [*function, "", ""]),
+            *(line for function in functions for line in [*function, "", ""]),
             f"class {self.class_name}:",
             *_indent([f'"""{self._summary()}"""', "", *self._settings()]),
             *_indent(line for hook in self._hooks() for line in ["", *hook]),
