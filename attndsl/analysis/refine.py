@@ -83,13 +83,17 @@ def tile_number(coordinates: Ints, layout: Layout) -> Ints:
     return np.asarray(np.ravel_multi_index(tuple(coordinates.T), layout.grid), dtype=np.int64)
 
 
-def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: int) -> float:
-    """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles."""
+def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: int) -> tuple[float, float]:
+    """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles.
+
+    Returns:
+        Those that are full, and those that the bounds leave open.
+    """
     tiles = np.unique(np.linspace(0, tile_count(query) - 1, samples).astype(np.int64))
     lo = tile_coordinates(query, tiles)
     ends = [
         np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)
     ]
     found = refine(predicate, query, key, Ranges(lo, lo, *ends))
-    visited = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum() + len(found.open)
-    return float(visited) / len(tiles)
+    full = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum()
+    return float(full) / len(tiles), len(found.open) / len(tiles)
