@@ -101,7 +101,7 @@ def _evaluate(
     shape_of = classes(list(sizes.T), len(chosen))
     masks: list[NDArray[np.bool_]] = [np.zeros((0, 0), dtype=bool)] * len(chosen)
     sums = np.zeros(len(chosen), dtype=np.int64)
-    for shape in np.unique(shape_of):
+    for shape in range(int(shape_of.max()) + 1):
         members = np.flatnonzero(shape_of == shape)
         step = max(1, CHUNK // int(chosen.pairs[members[0]]))
         for start in range(0, len(members), step):

@@ -89,7 +89,8 @@ def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: in
     Returns:
         Those that are full, and those that the bounds leave open.
     """
-    tiles = np.unique(np.linspace(0, tile_count(query) - 1, samples).astype(np.int64))
+    last = tile_count(query) - 1
+    tiles = np.array(sorted({int(place) for place in np.linspace(0, last, samples)}), dtype=np.int64)
     lo = tile_coordinates(query, tiles)
     ends = [
         np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)

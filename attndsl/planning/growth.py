@@ -175,28 +175,35 @@ def _leading(formula: Expr, program: Program) -> Expr:
     return total
 
 
-def crossover_tokens(program: Program, setting: Setting, report: Report) -> int | None:
+def crossover_tokens(
+    program: Program, extents: Mapping[str, int], setting: Setting, report: Report
+) -> int | None:
     """The least number of queries at which the program is faster than dense attention, nearly.
 
     Extents grow together; tiles are those of the report. None where extents are fixed or it is never faster.
+
+    Args:
+        extents: those of the report.
     """
     paired = any(isinstance(value.op.key_tokens.origin, Pairs) for value in program.attends)
     if not program.symbols or setting.queries is not None or paired:
         return None
     tilings = {attend.name: attend.tiling for attend in report.attends}
-    tried: dict[tuple[int, ...], tuple[int, bool]] = {}
+    result = program.value(program.results[0]).type.tokens
+    own = tuple(extents[symbol] for symbol in program.symbols)
+    count = result.count(setting.sizes(program, extents))
+    tried = {own: (count, report.seconds < report.dense_seconds)}
 
     def faster(tokens: int) -> tuple[int, bool]:
         target = {axes: max(1, round(tokens ** (1 / axes))) for axes in (1, 2, 3)}
-        extents = sizes_near(program, target, heads=setting.heads)
-        key = tuple(extents.values())
+        near = sizes_near(program, target, heads=setting.heads)
+        key = tuple(near[symbol] for symbol in program.symbols)
         if key not in tried:
-            sizes = setting.sizes(program, extents)
+            sizes = setting.sizes(program, near)
             sampled = sample_fields(program, sizes, heads=setting.heads)
             planned = {name: counted(tiles, sizes, setting, sampled) for name, tiles in tilings.items()}
             found = simulate_program(program, sizes, setting, planned, sampled)
-            count = program.value(program.results[0]).type.tokens.count(sizes)
-            tried[key] = count, found.seconds < found.dense_seconds
+            tried[key] = result.count(sizes), found.seconds < found.dense_seconds
         return tried[key]
 
     try:

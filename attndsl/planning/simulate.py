@@ -67,7 +67,7 @@ def simulate_in_full(
     """As `simulate`, with the operations as a formula and the length from which the program is faster."""
     report = simulate(program, extents, setting, forced)
     formula = complexity(program)
-    crossover = crossover_tokens(program, setting, report)
+    crossover = crossover_tokens(program, extents, setting, report)
     return replace(report, complexity=show(formula.total), leading=show(formula.leading), crossover=crossover)
 
 

@@ -69,7 +69,9 @@ def test_boxes_that_hold_the_same_labels_see_the_same_mask():
     """Of 64 x 64 open pairs of tiles, as many masks as there are pairs of different labels in tiles."""
     text = "attention a { tokens x[n]; input q, k, v : x; input r : x int; return attend(q, k, v, where = r[i] == r[j]) }"
     labels = np.tile(np.arange(4), 64)[None]
-    predicate = head_classes(load_text(text).attends[0].op, {"n": 256, "heads": 1}, {"r": labels})[0].predicate
+    predicate = head_classes(load_text(text).attends[0].op, {"n": 256, "heads": 1}, {"r": labels})[
+        0
+    ].predicate
     layout = Brick((256,), (4,))
     from attndsl.analysis.attention import HeadPredicate, analyse_class
 

@@ -24,8 +24,14 @@ def tree(parser, text):
 
 def test_the_tables_belong_to_this_grammar_and_give_the_trees_of_a_parser_built_from_it(request):
     if request.config.getoption("--update-golden"):
-        command = [sys.executable, "-c", "from attndsl.language.tables import written; print(written(), end='')"]
-        FILE.write_text(subprocess.check_output(command, text=True, env={**os.environ, "PYTHONHASHSEED": "0"}))
+        command = [
+            sys.executable,
+            "-c",
+            "from attndsl.language.tables import written; print(written(), end='')",
+        ]
+        FILE.write_text(
+            subprocess.check_output(command, text=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+        )
         tables.parser.cache_clear()
     assert tables.identity() in FILE.read_text(), "the grammar has changed: run pytest --update-golden"
     built, loaded = tables.build(), tables.parser()
