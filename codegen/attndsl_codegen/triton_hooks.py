@@ -11,6 +11,7 @@ from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
+from attndsl.planning.gpu_tiles import GpuTiles
 from attndsl_codegen.names import function_name, spelled, unused
 from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import identifier
@@ -29,11 +30,13 @@ class TritonHookPrinter:
     Attributes:
         name: the value's name, with which the functions' names begin.
         labels: the spec's names for subexpressions.
+        boxes: the sides of tiles, where the most even ones do not serve.
     """
 
     name: str
     op: Attend
     labels: Mapping[Expr, str]
+    boxes: GpuTiles | None = None
 
     @cached_property
     def printable(self) -> bool:
@@ -55,6 +58,8 @@ class TritonHookPrinter:
         parts = [f"sizes={self._sizes!r}", f"fields={self._fields!r}".replace("'", '"')]
         parts[0] = parts[0].replace("'", '"')
         parts += [f"{role}={self._called(role)}" for role in self._roles]
+        if self.boxes is not None and self.boxes.query:
+            parts += [f"query_boxes={dict(self.boxes.query)}", f"key_boxes={dict(self.boxes.key)}"]
         return [f"gpu = TritonHooks({', '.join(parts)})"]
 
     def _called(self, role: str) -> str:

@@ -67,13 +67,18 @@ def architecture_of(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def brick(slots: int, axes: int, step: int = 1) -> tuple[int, ...]:
+def brick(
+    slots: int, axes: int, step: int = 1, boxes: dict[int, tuple[int, ...]] | None = None
+) -> tuple[int, ...]:
     """A tile of so many slots, a power of two: as even as can be, the last axis longest.
 
     Args:
         step: into how many residue classes a single axis is split; the tile lies in one of them.
+        boxes: by slots, boxes that suit the mask better.
     """
     if step > 1:
         return 1, slots
+    if boxes and slots in boxes:
+        return boxes[slots]
     bits = slots.bit_length() - 1
     return tuple(1 << ((bits + axis) // axes) for axis in range(axes))

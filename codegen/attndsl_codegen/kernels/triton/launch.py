@@ -40,6 +40,7 @@ class TritonHooks(NamedTuple):
         where: whether a key is visible.
         shape: the score with its bias in place of the raw one, or None.
         slope: how that changes with the raw score, or None.
+        query_boxes, key_boxes: the sides of tiles by their slots; None for the most even ones.
     """
 
     sizes: tuple[str, ...]
@@ -47,6 +48,8 @@ class TritonHooks(NamedTuple):
     where: Any
     shape: Any = None
     slope: Any = None
+    query_boxes: dict[int, tuple[int, ...]] | None = None
+    key_boxes: dict[int, tuple[int, ...]] | None = None
 
 
 def tiled_softmax(
@@ -127,7 +130,11 @@ class Call(NamedTuple):
         """The sides of query tiles and key tiles."""
         query, key = self.extents
         query_step, key_step = self.residues
-        return brick(chosen.queries, len(query), query_step), brick(chosen.keys, len(key), key_step)
+        gpu = self.mechanism.gpu
+        return (
+            brick(chosen.queries, len(query), query_step, gpu.query_boxes),
+            brick(chosen.keys, len(key), key_step, gpu.key_boxes),
+        )
 
     @property
     def residues(self) -> tuple[int, int]:
