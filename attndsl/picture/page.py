@@ -115,7 +115,9 @@ def _summary(study: Study) -> Iterator[str]:
         yield _figure(f"{study.whole.speedup:.2f}x", share)
     yield "</div>"
     if report.complexity:
-        yield f"<p>Operations: {escape(report.complexity)}; leading order {escape(report.leading)}.</p>"
+        words = f" ({report.complexity_words})" if report.complexity_words else ""
+        text = f"Operations: {report.complexity}{words}; leading order {report.leading}."
+        yield f"<p>{escape(text)}</p>"
 
 
 def _figure(value: str, words: str) -> str:

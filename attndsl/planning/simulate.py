@@ -8,7 +8,7 @@ from dataclasses import replace
 from attndsl.diagnostics import fail
 from attndsl.ir.program import Program
 from attndsl.ir.text import show
-from attndsl.planning.growth import complexity, crossover_tokens
+from attndsl.planning.growth import complexity, crossover_tokens, formula_error
 from attndsl.planning.layouts import Forced, plan_attend
 from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.relations import refuse_relations
@@ -68,7 +68,13 @@ def simulate_in_full(
     report = simulate(program, extents, setting, forced)
     formula = complexity(program)
     crossover = crossover_tokens(program, extents, setting, report)
-    return replace(report, complexity=show(formula.total), leading=show(formula.leading), crossover=crossover)
+    return replace(
+        report,
+        complexity=show(formula.total),
+        leading=show(formula.leading),
+        complexity_error=formula_error(formula.total, program, extents, report),
+        crossover=crossover,
+    )
 
 
 def _decoding(program: Program, sizes: Mapping[str, int], queries: int) -> Program:
