@@ -79,8 +79,8 @@ def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel:
     constants = {
         "WHERE": hooks.where,
         "SHAPE": hooks.shape,
-        "QUERY_TILE": module.brick(chosen.queries, axes),
-        "KEY_TILE": module.brick(chosen.keys, axes),
+        "QUERY_TILE": module.brick(chosen.queries, axes, boxes=hooks.query_boxes),
+        "KEY_TILE": module.brick(chosen.keys, axes, boxes=hooks.key_boxes),
         "QUERY_STEP": (1,) * axes,
         "KEY_STEP": (1,) * axes,
         "QUERIES": chosen.queries,

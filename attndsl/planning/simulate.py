@@ -8,7 +8,7 @@ from dataclasses import replace
 from attndsl.diagnostics import fail
 from attndsl.ir.program import Program
 from attndsl.ir.text import show
-from attndsl.planning.growth import complexity, crossover_tokens
+from attndsl.planning.growth import complexity, crossover_tokens, formula_error
 from attndsl.planning.host import plan_on_host
 from attndsl.planning.layouts import Forced, plan_attend
 from attndsl.planning.plan import sample_fields, sizes_near
@@ -78,8 +78,14 @@ def simulate_in_full(
     """As `simulate`, with the operations as a formula and the length from which the program is faster."""
     report = simulate(program, extents, setting, forced)
     formula = complexity(program)
-    crossover = crossover_tokens(program, setting, report)
-    return replace(report, complexity=show(formula.total), leading=show(formula.leading), crossover=crossover)
+    crossover = crossover_tokens(program, extents, setting, report)
+    return replace(
+        report,
+        complexity=show(formula.total),
+        leading=show(formula.leading),
+        complexity_error=formula_error(formula.total, program, extents, report),
+        crossover=crossover,
+    )
 
 
 def _decoding(program: Program, sizes: Mapping[str, int], queries: int) -> Program:

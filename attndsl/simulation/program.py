@@ -128,7 +128,8 @@ def _arithmetic(works: Sequence[Work], setting: Setting) -> float:
     return setting.device.seconds(flops / rate)
 
 
-def _factor(setting: Setting) -> float:
+def pass_factor(setting: Setting) -> float:
+    """Operations of the passes asked for over those of the forward pass."""
     return sum(BACKWARD_FLOPS if way == "bwd" else 1.0 for way in setting.passes)
 
 
@@ -177,7 +178,7 @@ def _report(
     seconds: float,
     fields: Fields,
 ) -> Report:
-    factor = _factor(setting)
+    factor = pass_factor(setting)
     works = prepared.attends.values()
     kept = sum(work.flops for work in prepared.kept)
     others = sum(work.flops for work in prepared.others)

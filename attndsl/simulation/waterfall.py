@@ -105,7 +105,8 @@ def _reasons(parts: Sequence[Part], on_host: bool) -> list[tuple[str, str]]:
     pairs = sum(part.work.counts.pairs for part in parts)
     hidden = 1 - pairs / slots if slots else 0.0
     share = partial / visited if visited else 0.0
-    resident = " and ".join(sorted({str(part.time.occupancy.blocks) for part in parts})) or "no"
+    blocks = sorted({part.time.occupancy.blocks for part in parts})
+    resident = f"{' or '.join(map(str, blocks)) or 'no'} block{'' if blocks == [1] else 's'}"
     by = ", ".join(sorted({part.time.by for part in parts}))
     waste = ("hidden pairs", f"{hidden:.0%} of the slots in visited tiles are hidden or empty")
     if on_host:
@@ -127,7 +128,7 @@ def _reasons(parts: Sequence[Part], on_host: bool) -> list[tuple[str, str]]:
         waste,
         (
             "overlap",
-            f"cycles of a tile, beside all that dense attention loses; {resident} block(s) a unit",
+            f"cycles of a tile, beside all that dense attention loses; {resident} a unit",
         ),
         ("partial tiles", f"{share:.0%} of the visited tiles are masked element by element"),
         ("prologue", "launch, query load, pipeline fill and epilogue of every query tile"),

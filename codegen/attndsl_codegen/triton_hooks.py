@@ -11,6 +11,7 @@ from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
+from attndsl.planning.gpu_tiles import GpuTiles
 from attndsl_codegen.lookups import LookupPrinter, lookups_of
 from attndsl_codegen.names import function_name, spelled, unused
 from attndsl_codegen.printers.body import Body
@@ -37,11 +38,13 @@ class TritonHookPrinter:
     Attributes:
         name: the value's name, with which the functions' names begin.
         labels: the spec's names for subexpressions.
+        boxes: the sides of tiles, where the most even ones do not serve.
     """
 
     name: str
     op: Attend
     labels: Mapping[Expr, str]
+    boxes: GpuTiles | None = None
 
     @cached_property
     def printable(self) -> bool:
@@ -68,6 +71,8 @@ class TritonHookPrinter:
                 slope = self.called(lookup.slope_role) if lookup.slope_role in self._roles else None
                 listed.append(lookup.setting(self.called(lookup.entry_role), slope))
             parts.append(f"lookups=({', '.join(listed)},)")
+        if self.boxes is not None and self.boxes.query:
+            parts += [f"query_boxes={dict(self.boxes.query)}", f"key_boxes={dict(self.boxes.key)}"]
         return [f"gpu = TritonHooks({', '.join(parts)})"]
 
     @cached_property

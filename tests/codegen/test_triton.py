@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import attndsl
 from attndsl.language import load_text
+from attndsl.planning.gpu_tiles import GpuTiles
 from attndsl.planning.plan import plan_program
 from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.kernels.triton import launch
@@ -96,6 +97,26 @@ ATTENDS = {
         inputs_of("q", "k", "v", shape=(2, 1, 40, 16), doc=torch.arange(80).view(2, 40) // 13),
     ),
 }
+
+
+BOXES = GpuTiles({32: (1, 16, 2)}, {16: (2, 1, 8)}, "")
+
+
+def test_boxes_of_other_sides():
+    """Longer than some axes, and ragged on others."""
+    tokens, options, inputs = ATTENDS["three axes"]
+    text = f"attention a {{ tokens x[t, h, w]; input q, k, v : x; return attend(q, k, v, {options}) }}"
+    assert tokens == "tokens x[t, h, w]"
+    seen = []
+    sides = launch.brick
+
+    def spy(*arguments):
+        seen.append(sides(*arguments))
+        return seen[-1]
+
+    with patch.object(launch, "brick", spy):
+        agrees(load_text(text), inputs, tiles=Tiles((1, 4, 4), (1, 2, 4), gpu=BOXES))
+    assert set(seen) == {(1, 16, 2), (2, 1, 8)}
 
 
 @pytest.mark.parametrize("name", ATTENDS)

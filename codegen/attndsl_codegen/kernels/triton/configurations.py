@@ -88,7 +88,13 @@ def architecture_of(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def brick(slots: int, axes: int) -> tuple[int, ...]:
-    """The sides of a tile of so many slots, a power of two: as even as can be, the last axis longest."""
+def brick(slots: int, axes: int, boxes: dict[int, tuple[int, ...]] | None = None) -> tuple[int, ...]:
+    """The sides of a tile of so many slots, a power of two: as even as can be, the last axis longest.
+
+    Args:
+        boxes: by slots, boxes that suit the mask better.
+    """
+    if boxes and slots in boxes:
+        return boxes[slots]
     bits = slots.bit_length() - 1
     return tuple(1 << ((bits + axis) // axes) for axis in range(axes))

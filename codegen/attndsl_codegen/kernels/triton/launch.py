@@ -42,6 +42,7 @@ class TritonHooks(NamedTuple):
         shape: the score with its bias in place of the raw one, or None.
         slope: how that changes with the raw score, or None.
         lookups: where bias and score look up real fields, for the gradients of these.
+        query_boxes, key_boxes: the sides of tiles by their slots; None for the most even ones.
     """
 
     sizes: tuple[str, ...]
@@ -50,6 +51,8 @@ class TritonHooks(NamedTuple):
     shape: Any = None
     slope: Any = None
     lookups: tuple[Any, ...] = ()
+    query_boxes: dict[int, tuple[int, ...]] | None = None
+    key_boxes: dict[int, tuple[int, ...]] | None = None
 
 
 def tiled_softmax(
@@ -138,7 +141,10 @@ class Call(NamedTuple):
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The sides of query tiles and key tiles."""
         query, key = self.residues
-        return brick(chosen.queries, len(query)), brick(chosen.keys, len(key))
+        gpu = self.mechanism.gpu
+        split = max(*query, *key) > 1  # boxes were chosen for whole axes
+        boxes = (None, None) if split else (gpu.query_boxes, gpu.key_boxes)
+        return brick(chosen.queries, len(query), boxes[0]), brick(chosen.keys, len(key), boxes[1])
 
     @property
     def residues(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
