@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -87,7 +87,7 @@ class Plan:
     masks: Tensor
     groups: list[Group]
     complete: bool
-    made: dict[Any, Any] = field(default_factory=dict)
+    made: dict[Any, Any]
 
 
 def one_or_all(index: int | None) -> slice:
@@ -125,7 +125,7 @@ def make_plan(
         every = Group(*owner, pairs[here, 2], pairs[here, 3], classes[here])
         groups += [part for group in grouped(every, query) for part in alike(group)]
     complete = sum(len(group.queries) for group in groups) == query.count * len(layers)
-    return Plan(query, key, masks, [placed(group, query, key) for group in groups], complete)
+    return Plan(query, key, masks, [placed(group, query, key) for group in groups], complete, {})
 
 
 def visible_tiles(
