@@ -13,8 +13,12 @@ from attndsl_codegen.hooks import Tiles
 __all__ = ["generate"]
 
 
-def generate(program: Program) -> str:
+def generate(program: Program, folded: bool = True) -> str:
     """The generated file. The same program gives the same bytes.
+
+    Args:
+        folded: whether what the program does not need is left out of the kernels; they are linked whole
+            otherwise, which the tests compare with.
 
     Raises:
         AttnError: the program chooses pairs, or no sizes satisfy its's requirements.
@@ -25,5 +29,5 @@ def generate(program: Program) -> str:
         name: Tiles(choice.query, choice.key, choice.query_steps, choice.key_steps, found.tiles.get(name))
         for name, choice in plan.tiles.items()
     }
-    emitter = Emitter(program, tiles, plan.example, plan.sampled, __version__, found.summary)
+    emitter = Emitter(program, tiles, plan.example, plan.sampled, __version__, found.summary, folded)
     return sealed(emitter.source())

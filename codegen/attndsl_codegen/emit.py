@@ -32,6 +32,7 @@ class Emitter:
         sampled: whether the self-check takes a sample of the queries.
         version: attndsl's version.
         summary: what the simulator says of the program, for the head of the file.
+        folded: whether what the program does not need is folded away; else kernels are as they are tested.
     """
 
     program: Program
@@ -40,36 +41,54 @@ class Emitter:
     sampled: bool
     version: str
     summary: tuple[str, ...] = ()
+    folded: bool = True
     sets: TokenNames = field(default_factory=TokenNames)
 
     def source(self) -> str:
         """The whole file as text."""
-        linked = link(mentioned(self.own))
+        linked, own = link(mentioned(self.own)), self._parts
+        if self.folded:  # these bring LibCST, which takes a while to import
+            from attndsl_codegen.facts import facts
+            from attndsl_codegen.folding.fold import fold
+
+            linked, own = fold(linked, own, facts(self.program, self._lines.hooks.values()))
         types = [d for d in linked if d.name in TYPES_FIRST]
         machinery = [d for d in linked if d.name not in TYPES_FIRST]
-        return self._assembled(types, machinery).rstrip() + "\n"
+        return self._assembled(types, machinery, own).rstrip() + "\n"
+
+    @property
+    def own(self) -> str:
+        """What is written for this program alone; the rest is linked."""
+        return "\n".join(self._parts.values())
 
     @cached_property
-    def own(self) -> str:
-        """What is written for this program alone; the rest is the same in every file."""
-        return "\n".join([*self._declarations, *self._mechanisms, *self._front_functions, *self._main()])
+    def _parts(self) -> dict[str, str]:
+        """The texts of which `own` consists."""
+        return {
+            "declarations": "\n".join(self._declarations),
+            "mechanism": "\n".join(self._mechanisms),
+            "function": "\n".join(self._front_functions),
+            "main": "\n".join(self._main()),
+        }
 
-    def _assembled(self, types: list[Definition], machinery: list[Definition]) -> str:
+    def _assembled(self, types: list[Definition], machinery: list[Definition], own: dict[str, str]) -> str:
         parts = [
             *self._banner("What the tensors are"),
             *_spaced(d.text for d in types if d.text),
             "",
             "",
-            *self._declarations,
+            own["declarations"],
             *self._banner("The mechanism"),
-            *self._mechanisms,
+            own["mechanism"],
             *self._banner("The function and the module"),
-            *self._front_functions,
-            *self._banner("How it runs: plans, tiles, gradients. The same in every file that attndsl writes"),
+            own["function"],
+            *self._banner("How it runs: plans, tiles, gradients"),
             *_spaced(d.text for d in machinery if d.text),
-            *self._main(),
+            "",
+            "",
+            own["main"],
         ]
-        names = mentioned(self.own).union(*(d.mentions for d in (*types, *machinery)))
+        names = mentioned("\n".join(own.values())).union(*(d.mentions for d in (*types, *machinery)))
         imports = imports_for(names)
         return "\n".join([*self._header(), *_grouped(imports), "", *self._metadata(), *parts])
 
@@ -114,8 +133,12 @@ class Emitter:
     # The mechanism and the functions come first: declarations list the token sets that they mention.
 
     @cached_property
+    def _lines(self) -> ValueLines:
+        return ValueLines(self.program, self.tiles, self.sets)
+
+    @cached_property
     def _mechanisms(self) -> list[str]:
-        lines = ValueLines(self.program, self.tiles, self.sets)
+        lines = self._lines
         program = lines.function()
         blocks = [*lines.hooks.values(), *lines.places.values()]
         return _spaced("\n".join(fitted(block)) for block in [*(b.lines() for b in blocks), program])
@@ -135,7 +158,7 @@ class Emitter:
         sizes = "{" + ", ".join(f'"{name}": {value}' for name, value in self.example.items()) + "}"
         learned = "LEARNED" if self.program.learned else "()"
         check = f"self_check(results, ARGUMENTS, {learned}, {sizes}, sampled={self.sampled})"
-        return ["", "", 'if __name__ == "__main__":', *fitted([f"    raise SystemExit({check})"])]
+        return ['if __name__ == "__main__":', *fitted([f"    raise SystemExit({check})"])]
 
 
 def _spaced(blocks: Iterable[str]) -> list[str]:

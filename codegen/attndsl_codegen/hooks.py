@@ -70,18 +70,37 @@ class HookPrinter:
         """Whether something plans with the bounds of the mask."""
         return self.tiles is not None or self.on_gpu
 
+    @property
+    def steps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Into how many residue classes the axes of queries and of keys are split; empty where none is."""
+        return ((), ()) if self.tiles is None else (self.tiles.query_steps, self.tiles.key_steps)
+
+    @cached_property
+    def mask_fields(self) -> tuple[str, ...]:
+        """The fields that the mask looks up."""
+        return tuple(sorted(fields(self.op.where)))
+
+    @cached_property
+    def real_fields(self) -> tuple[str, ...]:
+        """The fields that bias, score or factor look up, with gradient."""
+        kinds = {value.name: value.type.kind for value in self.program.values}
+        real = [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
+        return tuple(sorted(name for name in fields(*real) if kinds[name] == "real"))
+
+    @cached_property
+    def varies_by_head(self) -> bool:
+        """Whether heads differ in what is visible."""
+        types = {value.name: value.type for value in self.program.values}
+        return "head" in variables(self.op.where) or any(
+            types[name].heads is not None for name in self.mask_fields
+        )
+
     def _summary(self) -> str:
         visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"
         query, key = self.op.query_tokens.name, self.op.key_tokens.name
         return f"`{self.name}`: each query of {query} attends to {visible} of {key}."
 
     def _settings(self) -> list[str]:
-        kinds = {value.name: value.type.kind for value in self.program.values}
-        in_mask = sorted(fields(self.op.where))
-        types = {value.name: value.type for value in self.program.values}
-        by_head = "head" in variables(self.op.where) or any(types[name].heads is not None for name in in_mask)
-        real = [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
-        in_score = sorted(name for name in fields(*real) if kinds[name] == "real")
         lines = [
             f'operands = "{self.op.q or ""}", "{self.op.k or ""}"',
             f"query, key = {self.sets.of(self.op.query_tokens)}, {self.sets.of(self.op.key_tokens)}",
@@ -89,12 +108,11 @@ class HookPrinter:
         if self.tiles is not None:
             lines.append(f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}")
         if self.has_bounds:
-            steps = ((), ()) if self.tiles is None else (self.tiles.query_steps, self.tiles.key_steps)
             lines += [
-                f"query_steps, key_steps = {steps[0]}, {steps[1]}",
-                f"varies_by_batch, varies_by_head = {bool(in_mask)}, {by_head}",
+                f"query_steps, key_steps = {self.steps[0]}, {self.steps[1]}",
+                f"varies_by_batch, varies_by_head = {bool(self.mask_fields)}, {self.varies_by_head}",
             ]
-        lines.append(f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'))
+        lines.append(f"mask_fields, real_fields = {self.mask_fields}, {self.real_fields}".replace("'", '"'))
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
         lines.append(f'normalize = "{self.op.normalize}"')

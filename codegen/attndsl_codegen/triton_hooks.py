@@ -64,11 +64,11 @@ class TritonHookPrinter:
     def setting(self) -> list[str]:
         """The line of the class that lists them."""
         parts = [f"sizes={_quoted(self._sizes)}", f"fields={_quoted(self._fields)}"]
-        parts += [f"{role}={self.called(role)}" for role in self._roles if role in ROLES]
+        parts += [f"{role}={self.called(role)}" for role in self.roles if role in ROLES]
         if self.lookups:
             listed = []
             for lookup in self.lookups:
-                slope = self.called(lookup.slope_role) if lookup.slope_role in self._roles else None
+                slope = self.called(lookup.slope_role) if lookup.slope_role in self.roles else None
                 listed.append(lookup.setting(self.called(lookup.entry_role), slope))
             parts.append(f"lookups=({', '.join(listed)},)")
         if self.boxes is not None and self.boxes.query:
@@ -89,7 +89,7 @@ class TritonHookPrinter:
         return f"{function_name(self.name)}_{role}"
 
     @cached_property
-    def _roles(self) -> dict[str, Expr]:
+    def roles(self) -> dict[str, Expr]:
         """The expression of every hook there is."""
         op = self.op
         s = Var("s", "real")
@@ -110,12 +110,12 @@ class TritonHookPrinter:
 
     @cached_property
     def _fields(self) -> tuple[str, ...]:
-        return tuple(sorted(fields(*self._roles.values())))
+        return tuple(sorted(fields(*self.roles.values())))
 
     @cached_property
     def _sizes(self) -> tuple[str, ...]:
         own = {name for tokens, role in self._sides for name in spelled(role, tokens)}
-        return tuple(sorted(variables(*self._roles.values()) - own - {"s", "head"}))
+        return tuple(sorted(variables(*self.roles.values()) - own - {"s", "head"}))
 
     @property
     def _sides(self) -> tuple[tuple[TokenSet, str], ...]:
@@ -128,7 +128,7 @@ class TritonHookPrinter:
             for lookup in self.lookups
         }
         docs = {**ROLES, **by_field}
-        return [self._function(role, expr, docs[role]) for role, expr in self._roles.items()]
+        return [self._function(role, expr, docs[role]) for role, expr in self.roles.items()]
 
     def _function(self, role: str, expr: Expr, doc: str) -> list[str]:
         first = [] if role == "where" else ["s"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import inspect
 import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ def quick(program: Program, tiles: dict[str, Tiles]) -> SimpleNamespace:
     return SimpleNamespace(
         Module=names[class_name(program.name)], function=names[function_name(program.name)], names=names
     )
+
+
+def called(generated: Any, name: str, **arguments: Any) -> Any:
+    """Calls a kernel of a generated file with those of the arguments that folding has left it."""
+    function = getattr(generated, name)
+    known = inspect.signature(function).parameters
+    return function(**{name: value for name, value in arguments.items() if name in known})
 
 
 def module_of(text: str, **options: Any) -> torch.nn.Module:

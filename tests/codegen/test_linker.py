@@ -19,7 +19,7 @@ from attndsl.ir.types import HEADS, KV_HEADS
 from attndsl.language import load_text
 from attndsl_codegen.linker import MODULES, PACKAGE, imports_for, library, link, mentioned
 from attndsl_codegen.names import class_name, function_name, safe
-from tests.codegen.build import check, run, run_exact
+from tests.codegen.build import called, check, run, run_exact
 from tests.strategies import specs, thorough
 
 # --- what is linked -------------------------------------------------------------------------------
@@ -204,7 +204,8 @@ def works(text, heads=2, kv_heads=1):
     function = getattr(generated, generated.__all__[1])
     check(run(lambda t: module(*t.values(), return_lse=True), inputs), run_exact(program, inputs), 1e-5)
     assert torch.equal(function(*inputs.values()), module(*inputs.values()))
-    assert generated.self_check(generated.results, generated.ARGUMENTS, (), sizes, False) == 0
+    known = {"results": generated.results, "arguments": generated.ARGUMENTS, "learned": (), "sizes": sizes}
+    assert called(generated, "self_check", **known, sampled=False) == 0
     return generated
 
 

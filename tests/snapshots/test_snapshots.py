@@ -7,7 +7,7 @@ import pytest
 import attndsl
 
 FOLDER = Path(__file__).parent
-EXAMPLES = ("neighborhood2d", "packed", "alibi")
+EXAMPLES = ("neighborhood2d", "packed", "alibi", "sliding", "swin")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -164,7 +164,7 @@ def plain_rows_backward(
 ) -> tuple[Any, ...]:
     """Gradients of some queries, and what they add to those of keys, values and fields."""
     q, k, v = tensors
-    leaves = [field.to(ctx.at["real dtype"]).detach().requires_grad_() for field in fields]
+    leaves = tuple(field.to(ctx.at["real dtype"]).detach().requires_grad_() for field in fields)
     with torch.enable_grad():  # what is looked up in the fields must stay connected to the leaves
         i, j, at = pair_places(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, leaves), rows, q)
     grad_out, grad_lse = upstream
@@ -172,5 +172,5 @@ def plain_rows_backward(
     (out, lse), (q, k, v) = saved, (q[:, :, rows], k, v)
     q, k, v, out, lse, grad_out, grad_lse = (t.unsqueeze(2) for t in (q, k, v, out, lse, grad_out, grad_lse))
     upstream = grad_out, grad_lse
-    *grads, of_fields = softmax_backward(ctx.mechanism, at, leaves, q, k, v, i, j, None, (out, lse), upstream)
-    return *(grad.squeeze(2) for grad in grads), *(of_fields or [None] * len(fields))
+    grads = softmax_backward(ctx.mechanism, at, leaves, q, k, v, i, j, None, (out, lse), upstream)
+    return *(grad.squeeze(2) for grad in grads[:3]), *(grads[3:] or [None] * len(fields))

@@ -74,14 +74,15 @@ def read_arguments(
         check_type(argument, tensors[argument.name])
     check_agreement(arguments, tensors)
     sizes: dict[str, Any] = {}
-    full = [argument for argument in arguments if offset is None or not argument.decodes]
-    for argument in full:
-        learn_symbols(argument, tensors[argument.name], grid, sizes)
+    for argument in arguments:
+        if offset is None or not argument.decodes:
+            learn_symbols(argument, tensors[argument.name], grid, sizes)
     flat: dict[str, Tensor] = {}
     for argument in arguments:
-        if argument not in full:
+        decoded = offset is not None and argument.decodes
+        if decoded:
             learn_queries(argument, tensors[argument.name], offset, sizes)
-        learn_sizes(argument, tensors[argument.name], sizes, argument in full)
+        learn_sizes(argument, tensors[argument.name], sizes, full=not decoded)
         flat[argument.name] = flatten(argument, tensors[argument.name])
     check_heads(arguments, flat, sizes)
     reals = [flat[argument.name].dtype for argument in arguments if argument.kind == "real"]
@@ -123,7 +124,7 @@ def check_type(argument: Argument, tensor: Any) -> None:
     allowed = {"real": FLOATS, "int": INTEGERS, "bool": (torch.bool,)}[argument.kind]
     if tensor.dtype not in allowed:
         raise TypeError(f"{name}: expected {argument.kind} elements, got {tensor.dtype}")
-    if tensor.dim() not in (dimensions(argument, len(argument.tokens.axes)), dimensions(argument, 1)):
+    if tensor.dim() != dimensions(argument, len(argument.tokens.axes)) and not is_flat(argument, tensor):
         raise ValueError(f"{name}: expected shape {shape_words(argument)}, got {tuple(tensor.shape)}")
 
 
@@ -141,7 +142,7 @@ def check_agreement(arguments: tuple[Argument, ...], tensors: dict[str, Tensor])
 
 def dimensions(argument: Argument, token_axes: int) -> int:
     """How many dimensions the argument has with so many token axes."""
-    return 1 + (argument.heads is not None) + token_axes + argument.width
+    return 1 + token_axes + (argument.heads is not None) + argument.width
 
 
 def shape_words(argument: Argument) -> str:

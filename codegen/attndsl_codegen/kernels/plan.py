@@ -121,8 +121,9 @@ def make_plan(
     groups: list[Group] = []
     for b, h in layers.tolist():
         here = (pairs[:, 0] == b) & (pairs[:, 1] == h)
-        owner = b if mechanism.varies_by_batch else None, h if mechanism.varies_by_head else None
-        every = Group(*owner, pairs[here, 2], pairs[here, 3], classes[here])
+        element = b if mechanism.varies_by_batch else None
+        head = h if mechanism.varies_by_head else None
+        every = Group(element, head, pairs[here, 2], pairs[here, 3], classes[here])
         groups += [part for group in grouped(every, query) for part in alike(group)]
     complete = sum(len(group.queries) for group in groups) == query.count * len(layers)
     return Plan(query, key, masks, [placed(group, query, key) for group in groups], complete, {})

@@ -83,7 +83,7 @@ def softmax_forward(
 def softmax_backward(
     mechanism: type[Mechanism],
     at: dict[str, Any],
-    fields: list[Tensor],
+    fields: tuple[Tensor, ...],
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -92,7 +92,7 @@ def softmax_backward(
     visible: Tensor | None,
     saved: tuple[Tensor, Tensor],
     upstream: tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor, Tensor, list[Tensor | None]]:
+) -> tuple[Any, ...]:
     """Gradients of q, k, v and of the fields in score and bias.
 
     Args:
@@ -125,4 +125,4 @@ def softmax_backward(
         field_grads = list(found[1:])
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
     grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads) * scale
-    return (grad_s @ k) * scale, grad_k, grad_v, field_grads
+    return (grad_s @ k) * scale, grad_k, grad_v, *field_grads

@@ -143,10 +143,9 @@ class TiledAttention(torch.autograd.Function):
                 found = fused_backward(mechanism.scale(ctx.at), parts, mask, (o, row_lse), g, g_lse)
             if found is None:
                 g_lse = torch.zeros_like(row_lse) if g_lse is None else g_lse
-                *found, field_grads = plain_backward(ctx, step, real_fields, parts, (o, row_lse), (g, g_lse))
-                for total, part in zip(grads[3:], field_grads):
-                    if part is not None:
-                        total += part
+                found = plain_backward(ctx, step, real_fields, parts, (o, row_lse), (g, g_lse))
+                if real_fields:
+                    add_known(grads[3:], found[3:])
             write(totals[0], step, found[0])
             add_rows(totals[1], step, found[1])
             add_rows(totals[2], step, found[2])
@@ -202,24 +201,35 @@ def plain_backward(
 ) -> tuple[Any, ...]:
     """Gradients of a step's q, k and v, and of the fields; scores are computed anew."""
     mechanism, dtype = ctx.mechanism, ctx.at["real dtype"]
-    leaves = [field.to(dtype).detach().requires_grad_() for field in real_fields]
-    with torch.enable_grad():  # slices of the fields must stay connected to the leaves
-        at = at_step(with_fields(mechanism, ctx.at, leaves), step)
+    leaves = tuple(field.to(dtype).detach().requires_grad_() for field in real_fields)
+    if real_fields:
+        with torch.enable_grad():  # slices of the fields must stay connected to the leaves
+            at = at_step(with_fields(mechanism, ctx.at, leaves), step)
+    else:
+        at = at_step(ctx.at, step)
     q, k, v, o, lse, g, g_lse = (t.unflatten(0, step.layers) for t in (*parts, *saved, *upstream))
     grad_q, grad_k, grad_v = (torch.zeros(t.shape, dtype=dtype, device=t.device) for t in (q, k, v))
-    field_grads: list[Tensor | None] = [None] * len(leaves)
+    field_grads = [torch.zeros_like(leaf) for leaf in leaves]
     for part in step.query_parts():
         i, visible = step.slots_of(part)
         results = o[..., part, :], lse[..., part]
         gradients = g[..., part, :], g_lse[..., part]
-        *grads, found = softmax_backward(
+        grads = softmax_backward(
             mechanism, at, leaves, q[..., part, :], k, v, i, step.j, visible, results, gradients
         )
         grad_q[..., part, :] = grads[0]
         grad_k += grads[1]
         grad_v += grads[2]
-        field_grads = [b if a is None else a if b is None else a + b for a, b in zip(field_grads, found)]
-    return grad_q.flatten(0, 1), grad_k.flatten(0, 1), grad_v.flatten(0, 1), field_grads
+        if real_fields:
+            add_known(field_grads, grads[3:])
+    return grad_q.flatten(0, 1), grad_k.flatten(0, 1), grad_v.flatten(0, 1), *field_grads
+
+
+def add_known(totals: list[Tensor], parts: tuple[Tensor | None, ...]) -> None:
+    """Adds gradients where there are any."""
+    for total, part in zip(totals, parts):
+        if part is not None:
+            total += part
 
 
 def at_step(at: dict[str, Any], step: Step) -> dict[str, Any]:

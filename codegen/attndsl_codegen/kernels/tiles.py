@@ -37,15 +37,10 @@ class Bricks:
         offset: int = 0,
         clipped: bool = True,
     ) -> None:
-        self.extents, self.offset = extents, offset
-        self.steps = steps or (1,) * len(extents)
-        cells: list[int] = []
-        starts: list[int] = []
-        for extent, step in zip(extents, self.steps):
-            first, last = offset // step, (offset + extent - 1) // step
-            cells += [last - first + 1] if step == 1 else [step, last - first + 1]
-            starts += [first] if step == 1 else [0, first]
-        self.cells, self.starts = tuple(cells), tuple(starts)
+        self.extents, self.residues, self.offset = extents, steps, offset
+        self.cells, self.starts = extents, (offset,) * len(extents)
+        if steps:
+            self.cells, self.starts = split_axes(extents, steps, offset)
         self.tile = tuple(min(size, cell) if clipped else size for size, cell in zip(tile, self.cells))
         self.grid = tuple(-(-cell // size) for cell, size in zip(self.cells, self.tile))
         self.count = math.prod(self.grid)
@@ -56,7 +51,7 @@ class Bricks:
         """Along which sides the last tiles may have slots without a token."""
         sides = [cell % size != 0 for cell, size in zip(self.cells, self.tile)]
         at = 0
-        for extent, step in zip(self.extents, self.steps):
+        for extent, step in zip(self.extents, self.residues):
             at += 1 + (step > 1)
             sides[at - 1] |= extent % step != 0
         return torch.tensor(sides)
@@ -80,12 +75,18 @@ class Bricks:
             place = first + slot // inner_slots % size
             exists &= place < cell
             places.append(place.clamp(max=cell - 1) + start)
+        if self.residues:
+            return self.joined(places, exists)
+        return places, exists
+
+    def joined(self, places: list[Tensor], exists: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Coordinates of phases and rounds, and which of them are those of a token."""
         coords: list[Tensor] = []
-        for extent, step in zip(self.extents, self.steps):
+        for extent, step in zip(self.extents, self.residues):
             coord = places.pop(0)
             if step > 1:
                 coord = places.pop(0) * step + coord
-                exists &= (coord >= self.offset) & (coord < self.offset + extent)
+                exists = exists & (coord >= self.offset) & (coord < self.offset + extent)
             coords.append(coord.clamp(self.offset, self.offset + extent - 1))
         return coords, exists
 
@@ -98,19 +99,30 @@ class Bricks:
 
     def run(self) -> int:
         """How many consecutive tokens tiles consist of: a divisor of last side and last extent."""
-        return math.gcd(self.tile[-1], self.extents[-1]) if self.steps[-1] == 1 else 1
+        return 1 if self.residues else math.gcd(self.tile[-1], self.extents[-1])
 
     def runs(self, tiles: Tensor, run: int) -> Tensor:
         """The numbers of the runs of `run` tokens of each tile, (*tiles, slots / run), all inside."""
         if run == 1:
             return self.tokens(self.coordinates(tiles)[0])
         coarse = Bricks(
-            (*self.extents[:-1], self.extents[-1] // run),
-            (*self.tile[:-1], self.tile[-1] // run),
-            self.steps,
+            (*self.extents[:-1], self.extents[-1] // run), (*self.tile[:-1], self.tile[-1] // run)
         )
         return coarse.tokens(coarse.coordinates(tiles)[0])
 
     def whole(self, tiles: Tensor) -> Tensor:
         """Which tiles have a token in every slot."""
         return self.coordinates(tiles)[1].all(-1)
+
+
+def split_axes(
+    extents: tuple[int, ...], steps: tuple[int, ...], offset: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The lengths of the sides, two for an axis that is split into residue classes, and where they start."""
+    cells: list[int] = []
+    starts: list[int] = []
+    for extent, step in zip(extents, steps):
+        first, last = offset // step, (offset + extent - 1) // step
+        cells += [extent] if step == 1 else [step, last - first + 1]
+        starts += [first] if step == 1 else [0, first]
+    return tuple(cells), tuple(starts)

@@ -13,7 +13,7 @@ from attndsl_codegen.printers.python import identifier
 
 SMALL = 4
 """Shared subexpressions of fewer nodes are repeated rather than named."""
-SIGNATURE_WIDTH = 104
+SIGNATURE_WIDTH = 110
 WIDTH = 88
 """Longer lines are broken at `&` and `|`."""
 

@@ -6,8 +6,8 @@ import keyword
 from collections.abc import Mapping
 
 from attndsl.ir.functions import FUNCTIONS
-from attndsl.ir.index import Apply, Expr, Load, Var
-from attndsl.ir.text import ATOM, COMPARE, OR, PRODUCT, SELECT, SUM, TextPrinter
+from attndsl.ir.index import Apply, Const, Expr, Load, Var
+from attndsl.ir.text import ATOM, COMPARE, NEGATIVE, OR, PRODUCT, SELECT, SUM, TextPrinter
 from attndsl.ir.walk import postorder
 
 BITWISE = SUM
@@ -103,6 +103,8 @@ class ArrayPrinter(TextPrinter):
                 return f"{self._at(a, SUM)} {name} {self._at(b, SUM)}", COMPARE
             case Apply("not", (Apply("==", (a, b)),)):
                 return f"{self._at(a, SUM)} != {self._at(b, SUM)}", COMPARE
+            case Apply("*", (Const(-1), Apply("**") as power)) if power not in self.names:
+                return f"-({self.show(power)})", NEGATIVE  # as formatters have it
         return super().node(expr)
 
     def real_function(self, name: str, argument: str, is_array: bool) -> tuple[str, int]:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-WIDTH = 104
+WIDTH = 110
 """Longer lines are broken."""
 _INDENT = "    "
 _OPEN, _CLOSE = "([{", ")]}"
-_OPERATORS = ((" + ", " - "), (" * ", " / ", " @ "))
+_OPERATORS = (
+    (" if ", " else "),
+    (" and ", " or "),
+    (" == ", " != ", " <= ", " >= ", " < ", " > ", " not in ", " is not ", " in ", " is "),
+    (" | ",),
+    (" & ",),
+    (" + ", " - "),
+    (" * ", " / ", " // ", " % ", " @ "),
+)
 """Where terms are separated, weakest first."""
 
 
@@ -20,15 +28,24 @@ def wrapped(line: str, width: int = WIDTH) -> list[str]:
     """
     if len(line) <= width:
         return [line]
-    if (start := _last_bracket(line)) is not None and line[start + 1 :].strip(_CLOSE + ","):
-        end = line.rindex(_partner(line[start]))
-        return _broken(line[: start + 1], line[start + 1 : end], line[end:], width)
     head, value = _parts(line)
-    pieces = _terms(value) if head else []
-    if len(pieces) > 1:
-        lines = [line for piece in pieces for line in _indented(piece, width)]
-        return [f"{head}(", *lines, ")"]
-    return [line]
+    terms = _terms(value) if head else []
+    last = _last_bracket(line, width)
+    if last is not None and (len(terms) < 2 or (len(terms) == 2 and last < width)):
+        return _opened(line, last, width)
+    return [f"{head}(", *_content(value, width), ")"] if len(terms) > 1 else [line]
+
+
+def unbracketed(line: str) -> str:
+    """A statement without brackets around all of its value, which only held several lines together."""
+    head, value = _parts(line)
+    if not head or not value.startswith("(") or not value.endswith(")"):
+        return line
+    depths = _depths(value)
+    inner = value[1:-1]
+    if 0 in depths[1:-1] or not inner or len(_split(inner, ",")) > 1 or inner.rstrip().endswith(","):
+        return line
+    return line if _comprehension(inner) is not None or inner.startswith("yield") else head + inner
 
 
 def fitted(lines: Iterable[str]) -> list[str]:
@@ -48,19 +65,52 @@ def _parts(line: str) -> tuple[str, str]:
     return head + equals if equals else "", value
 
 
+def _opened(line: str, start: int, width: int) -> list[str]:
+    """A line with the bracket at `start` opened: what stands in it on lines of its own."""
+    depths = _depths(line)
+    close = _partner(line[start])
+    end = next(at for at in range(start + 1, len(line)) if line[at] == close and depths[at] == depths[start])
+    return _broken(line[: start + 1], line[start + 1 : end], line[end:], width)
+
+
 def _broken(head: str, inner: str, tail: str, width: int) -> list[str]:
     """A bracket opened on a line of its own."""
-    if (cut := _comprehension(inner)) is not None:
-        lines = [*_indented(inner[:cut].strip(), width), *_indented(inner[cut:].strip(), width)]
-        return [head, *lines, tail]
     items = _split(inner, ",")
-    if len(items) == 1 and not inner.rstrip().endswith(","):
-        return [head, *_indented(inner.strip(), width), tail]
+    if _comprehension(inner) is not None or (len(items) == 1 and not inner.rstrip().endswith(",")):
+        return [head, *_content(inner.strip(), width), tail]
     together = _INDENT + ", ".join(items)
-    if len(together) <= width and not inner.rstrip().endswith(","):
+    if len(together) <= width and not inner.rstrip().endswith(",") and _calls(head):
         return [head, together, tail]
-    lines = [line for item in items for line in _indented(f"{item},", width)]
-    return [head, *lines, tail]
+    lines = [line for item in items for line in _broken_terms(f"{item},", width - len(_INDENT))]
+    return [head, *(_INDENT + line for line in lines), tail]
+
+
+def _calls(head: str) -> bool:
+    """Whether the bracket at the end belongs to a call (or a subscript); others get a line for every item."""
+    return len(head) > 1 and (head[-2].isalnum() or head[-2] in "_)]")
+
+
+def _content(text: str, width: int) -> list[str]:
+    """What stands in a bracket, on one line or broken between its terms."""
+    if len(_INDENT + text) <= width:
+        return [_INDENT + text]
+    cuts = _clauses(text)
+    if not cuts:
+        return [_INDENT + line for line in _broken_terms(text, width - len(_INDENT))]
+    pieces = [text[a:b].strip() for a, b in pairwise([0, *cuts, len(text)])]
+    return [line for piece in pieces for line in _indented(piece, width)]
+
+
+def _broken_terms(text: str, width: int) -> list[str]:
+    """Terms on a line each; those that are too long are broken at their own operators, or open a bracket."""
+    if len(text) <= width:
+        return [text]
+    lead = next((o.lstrip() for group in _OPERATORS for o in group if text.startswith(o.lstrip())), "")
+    terms = _terms(text.removeprefix(lead))
+    if len(terms) == 1:
+        return wrapped(text, width)
+    terms[0] = lead + terms[0]
+    return [line for term in terms for line in _broken_terms(term, width)]
 
 
 def _indented(text: str, width: int) -> list[str]:
@@ -71,17 +121,17 @@ def _partner(bracket: str) -> str:
     return _CLOSE[_OPEN.index(bracket)]
 
 
-def _last_bracket(line: str) -> int | None:
-    """Where the bracket opens that ends the line, a comma aside; a term before it rules it out."""
+def _last_bracket(line: str, width: int) -> int | None:
+    """Where the bracket opens that is opened first: the last one of the line, or one before it in a chain of
+    calls where that one would leave too much in front of it."""
     body = line.removesuffix(",")
     if not body or body[-1] not in _CLOSE:
         return None
-    head, value = _parts(body)
-    if head and len(_terms(value)) > 1:
-        return None
     depths = _depths(body)
-    level = depths[-1]
-    return max(at for at, char in enumerate(body[:-1]) if char in _OPEN and depths[at] == level)
+    found = [at for at, char in enumerate(body) if char in _OPEN and depths[at] == depths[-1]]
+    filled = [at for at in found if body[at + 1] not in _CLOSE]
+    short = [at for at in filled if at < width]
+    return (short or filled or [None])[-1]
 
 
 def _depths(text: str) -> list[int]:
@@ -109,6 +159,16 @@ def _comprehension(text: str) -> int | None:
     return next((at for at in range(len(text)) if text.startswith(" for ", at) and depths[at] == 0), None)
 
 
+def _clauses(text: str) -> list[int]:
+    """Where the clauses of a comprehension begin; none if it is no comprehension."""
+    first, depths = _comprehension(text), _depths(text)
+    if first is None:
+        return []
+    return [
+        at for at in range(first, len(text)) if text.startswith((" for ", " if "), at) and depths[at] == 0
+    ]
+
+
 def _split(text: str, separator: str) -> list[str]:
     """The items between separators outside all brackets."""
     depths = _depths(text)
@@ -122,7 +182,13 @@ def _terms(text: str) -> list[str]:
     """The terms of a sum, or the factors of a product, each led by its operator."""
     depths = _depths(text)
     for operators in _OPERATORS:
-        cuts = [at for at in range(1, len(text) - 2) if text[at : at + 3] in operators and depths[at] == 0]
+        cuts = [
+            at
+            for at in range(1, len(text) - 2)
+            if text.startswith(operators, at)
+            and depths[at] == 0
+            and not text.endswith((" not", " is"), 0, at)
+        ]
         if cuts:
             edges = [0, *cuts, len(text)]
             return [text[a:b].strip() for a, b in pairwise(edges)]

@@ -95,18 +95,19 @@ def by_triton(
 def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v: Tensor) -> str | None:
     """What keeps a call from the Triton kernels; None if nothing does."""
     interpreted = BACKEND == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
-    reasons = {
-        "the torch backend was asked for": BACKEND == "torch",
-        "Triton is not installed": triton is None,
-        f"the tensors are on {q.device}": not (q.is_cuda or interpreted),
-        f"{q.dtype} is not float32, float16 or bfloat16": q.dtype
-        not in (torch.float32, torch.float16, torch.bfloat16),
-        "decoding steps of residue classes are left to torch": "queries" in at
-        and bool(mechanism.query_steps),
-        f"a width above {WIDEST} is left to torch": max(q.shape[-1], v.shape[-1]) > WIDEST,
-        "there is nothing to compute": q.numel() == 0 or v.numel() == 0,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    if BACKEND == "torch":
+        return "the torch backend was asked for"
+    if triton is None:
+        return "Triton is not installed"
+    if not (q.is_cuda or interpreted):
+        return f"the tensors are on {q.device}"
+    if q.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return f"{q.dtype} is not float32, float16 or bfloat16"
+    if "queries" in at and bool(mechanism.query_steps):
+        return "decoding steps of residue classes are left to torch"
+    if max(q.shape[-1], v.shape[-1]) > WIDEST:
+        return f"a width above {WIDEST} is left to torch"
+    return "there is nothing to compute" if q.numel() == 0 or v.numel() == 0 else None
 
 
 class Call(NamedTuple):

@@ -1,0 +1,65 @@
+"""Makes what is left of folded statements look as one would write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import libcst as cst
+
+from attndsl_codegen.folding.walk import Kinds
+
+
+@dataclass(frozen=True)
+class Tidy:
+    """Names that are assigned only to be returned, pairs with a part that is not needed, constant attributes.
+
+    s = s + bias                              ->
+    return s                                      return s + bias
+    for (out, lse), _ in zip(found, results)  ->  for out, lse in found
+    getattr(grid, "sum")(dims)                ->  grid.sum(dims)
+    """
+
+    kinds: ClassVar[Kinds] = (cst.IndentedBlock, cst.For, cst.Call)
+
+    def __call__(self, node: Any) -> Any:
+        """A node, tidied."""
+        match node:
+            case cst.IndentedBlock(body=[*before, line, last]):
+                value = _returned(line, last)
+                if value is None:
+                    return node
+                return node.with_changes(body=[*before, _returning(line, last, value)])
+            case cst.For(target=cst.Tuple(elements=[first, second]), iter=cst.Call() as call):
+                return _unpaired(node, first.value, second.value, call)
+            case cst.Call(
+                func=cst.Name(value="getattr"), args=[owner, cst.Arg(value=cst.SimpleString() as name)]
+            ):
+                return cst.Attribute(owner.value, cst.Name(str(name.evaluated_value)))
+        return node
+
+
+def _returned(line: Any, last: Any) -> Any:
+    """What the first statement assigns to the name that the second one returns."""
+    match line, last:
+        case (
+            cst.SimpleStatementLine(
+                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=a))], value=v)]
+            ),
+            cst.SimpleStatementLine(body=[cst.Return(value=cst.Name(value=b))]),
+        ) if a == b and not line.trailing_whitespace.comment:
+            return v
+    return None
+
+
+def _returning(line: Any, last: Any, value: Any) -> Any:
+    lines = [*line.leading_lines, *last.leading_lines]
+    return last.with_changes(leading_lines=lines, body=[cst.Return(value)])
+
+
+def _unpaired(loop: cst.For, first: Any, second: Any, call: cst.Call) -> cst.For:
+    match call, second:
+        case cst.Call(func=cst.Name(value="zip"), args=[pairs, _]), cst.Name(value="_"):
+            plain = first.with_changes(lpar=(), rpar=()) if isinstance(first, cst.Tuple) else first
+            return loop.with_changes(target=plain, iter=pairs.value)
+    return loop
