@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -63,11 +62,16 @@ def _on_gpu(attends: list[HookPrinter]) -> dict[str, list[Any]]:
         return {}
     axes = [(len(hook.op.query_tokens.axes), len(hook.op.key_tokens.axes)) for hook in attends]
     roles = [hook.triton.roles for hook in attends]
+    slopes = [
+        _present(role.get(lookup.slope_role))
+        for hook, role in zip(attends, roles)
+        for lookup in hook.triton.lookups
+    ]
     return {
         "SHAPE": [_present(role.get("shape")) for role in roles],
-        "SLOPE": [_present(role.get("slope")) for role in roles],
-        "QUERY_STEP": [math.prod(hook.steps[0]) for hook in attends],
-        "KEY_STEP": [math.prod(hook.steps[1]) for hook in attends],
+        "SLOPE": [_present(role.get("slope")) for role in roles] + slopes,
+        "QUERY_STEP": [hook.steps[0] or (1,) * count for hook, (count, _) in zip(attends, axes)],
+        "KEY_STEP": [hook.steps[1] or (1,) * count for hook, (_, count) in zip(attends, axes)],
         "len(TILE)": sorted({count for pair in axes for count in pair}),
     }
 

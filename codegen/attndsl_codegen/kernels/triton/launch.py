@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any, NamedTuple
 
@@ -11,6 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.all_keys import all_keys
+from attndsl_codegen.kernels.definition import query_extents
+from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiled import tiled
 from attndsl_codegen.kernels.triton.backward import (
@@ -40,6 +41,8 @@ class TritonHooks(NamedTuple):
         where: whether a key is visible.
         shape: the score with its bias in place of the raw one, or None.
         slope: how that changes with the raw score, or None.
+        lookups: where bias and score look up real fields, for the gradients of these.
+        query_boxes, key_boxes: the sides of tiles by their slots; None for the most even ones.
     """
 
     sizes: tuple[str, ...]
@@ -47,6 +50,9 @@ class TritonHooks(NamedTuple):
     where: Any
     shape: Any = None
     slope: Any = None
+    lookups: tuple[Any, ...] = ()
+    query_boxes: dict[int, tuple[int, ...]] | None = None
+    key_boxes: dict[int, tuple[int, ...]] | None = None
 
 
 def tiled_softmax(
@@ -74,10 +80,13 @@ def by_triton(
         ValueError: they do not serve, but the backend is `triton`.
     """
     problem = why_not_triton(mechanism, at, q, v)
+    known = {**at, "heads": q.shape[1], "device": q.device}
+    fields = tuple(at[name].data for name in mechanism.real_fields)
+    call = Call(mechanism, known, q, k, v)
+    if problem is None and torch.is_grad_enabled():
+        problem = call.why_no_gradients([f.requires_grad for f in fields])
     if problem is None:
-        fields = tuple(at[name].data.detach().contiguous() for name in mechanism.gpu.fields)
-        known = {**at, "heads": q.shape[1], "device": q.device}
-        return TritonAttention.apply(mechanism, known, fields, q, k, v)  # type: ignore[no-any-return]
+        return TritonAttention.apply(mechanism, known, q, k, v, *fields)  # type: ignore[no-any-return]
     if BACKEND == "triton":
         raise ValueError(f"the Triton kernels cannot run this: {problem}")
     return None
@@ -86,7 +95,6 @@ def by_triton(
 def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v: Tensor) -> str | None:
     """What keeps a call from the Triton kernels; None if nothing does."""
     interpreted = BACKEND == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
-    learned = any(at[name].data.requires_grad for name in mechanism.real_fields)
     if BACKEND == "torch":
         return "the torch backend was asked for"
     if triton is None:
@@ -95,12 +103,8 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
         return f"the tensors are on {q.device}"
     if q.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return f"{q.dtype} is not float32, float16 or bfloat16"
-    if len(mechanism.query_steps) > 1 or len(mechanism.key_steps) > 1:
-        return "dilated grids are left to torch"
-    if "queries" in at:
-        return "decoding steps are left to torch"
-    if learned and torch.is_grad_enabled():
-        return "gradients of fields in a bias or score are left to torch"
+    if "queries" in at and bool(mechanism.query_steps):
+        return "decoding steps of residue classes are left to torch"
     if max(q.shape[-1], v.shape[-1]) > WIDEST:
         return f"a width above {WIDEST} is left to torch"
     return "there is nothing to compute" if q.numel() == 0 or v.numel() == 0 else None
@@ -111,7 +115,6 @@ class Call(NamedTuple):
 
     mechanism: type[Mechanism]
     at: dict[str, Any]
-    fields: tuple[Tensor, ...]
     q: Tensor
     k: Tensor
     v: Tensor
@@ -120,28 +123,42 @@ class Call(NamedTuple):
     def env(self) -> tuple[Any, ...]:
         """What hooks read: sizes, and fields as (data, batch stride, head stride, extents)."""
         sizes = tuple(self.at[name] for name in self.mechanism.gpu.sizes)
-        return (*sizes, *((f, *layer_steps(f), *f.shape[2:]) for f in self.fields))
+        fields = [self.at[name].data.detach().contiguous() for name in self.mechanism.gpu.fields]
+        return (*sizes, *((f, *layer_steps(f), *f.shape[2:]) for f in fields))
+
+    def why_no_gradients(self, needed: list[bool]) -> str | None:
+        """What keeps the gradients of real fields from the kernels; None if nothing does."""
+        names = {name for name, wanted in zip(self.mechanism.real_fields, needed) if wanted}
+        lookups = (lookup for lookup in self.mechanism.gpu.lookups if lookup.field in names)
+        too_large = next((lookup.field for lookup in lookups if lookup.portions(self) is None), None)
+        return too_large and f"the gradient of {too_large} would take too much memory; it is left to torch"
 
     def settings(self, kernel: str) -> Configuration:
         """The configuration of a kernel."""
         width = max(self.q.shape[-1], self.v.shape[-1])
-        return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device))
+        looks_up = bool(self.mechanism.gpu.fields)
+        return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device), looks_up)
 
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The sides of query tiles and key tiles."""
-        query, key = self.extents
-        query_step, key_step = self.residues
-        return brick(chosen.queries, len(query), query_step), brick(chosen.keys, len(key), key_step)
+        query, key = self.residues
+        gpu = self.mechanism.gpu
+        split = max(*query, *key) > 1  # boxes were chosen for whole axes
+        boxes = (None, None) if split else (gpu.query_boxes, gpu.key_boxes)
+        return brick(chosen.queries, len(query), boxes[0]), brick(chosen.keys, len(key), boxes[1])
 
     @property
-    def residues(self) -> tuple[int, int]:
-        """Into how many residue classes the axis of the queries, and that of the keys, is split."""
-        return math.prod(self.mechanism.query_steps), math.prod(self.mechanism.key_steps)
+    def residues(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Into how many residue classes the axes of queries, and those of keys, are split."""
+        mechanism = self.mechanism
+        query = mechanism.query_steps or (1,) * len(mechanism.query.axes)
+        return query, mechanism.key_steps or (1,) * len(mechanism.key.axes)
 
     @property
     def extents(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of queries and keys."""
-        return self.mechanism.query.extents(self.at), self.mechanism.key.extents(self.at)
+        """Of queries and keys; of a decoding step the queries computed, and the place of the first."""
+        offset = (self.at["offset"],) if "queries" in self.at else ()
+        return (*query_extents(self.mechanism, self.at), *offset), self.mechanism.key.extents(self.at)
 
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
         """The schedule for the tiles of a configuration."""
@@ -242,6 +259,18 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     return grad_k, grad_v
 
 
+def field_gradients(
+    call: Call, needed: tuple[bool, ...], grad_out: Tensor, lse: Tensor, delta: Tensor
+) -> list[Tensor | None]:
+    """The gradients of the real fields, of those that need one."""
+    found: list[Tensor | None] = []
+    for name, wanted in zip(call.mechanism.real_fields, needed):
+        lookups = [lookup for lookup in call.mechanism.gpu.lookups if lookup.field == name and wanted]
+        grads = [lookup.gradient(call, grad_out, lse, delta) for lookup in lookups]
+        found.append(torch.stack(grads).sum(0) if grads else None)
+    return found
+
+
 class TritonAttention(torch.autograd.Function):
     """One attend on (batch, heads, tokens, width); keys and values may have fewer heads."""
 
@@ -250,28 +279,28 @@ class TritonAttention(torch.autograd.Function):
         ctx: Any,
         mechanism: type[Mechanism],
         at: dict[str, Any],
-        fields: tuple[Tensor, ...],
         q: Tensor,
         k: Tensor,
         v: Tensor,
+        *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
         q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
-        out, lse = forward_on_gpu(Call(mechanism, at, fields, q, k, v))
-        ctx.mechanism, ctx.at, ctx.fields = mechanism, at, fields
-        ctx.save_for_backward(q, k, v, out, lse)
+        out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v))
+        ctx.mechanism, ctx.at = mechanism, at
+        ctx.save_for_backward(q, k, v, out, lse, *fields)
         ctx.set_materialize_grads(False)
         return out, lse
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
-        """Gradients of q, k and v."""
-        q, k, v, out, lse = ctx.saved_tensors
+        """Gradients of q, k, v and the real fields."""
+        q, k, v, out, lse, *fields = ctx.saved_tensors
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
-        call = Call(ctx.mechanism, ctx.at, ctx.fields, q, k, v)
-        grad_k, grad_v = key_gradients(call, grad_out, lse, delta)
-        return None, None, None, query_gradient(call, grad_out, lse, delta), grad_k, grad_v
+        call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v)
+        grads = [query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)]
+        return None, None, *grads, *field_gradients(call, ctx.needs_input_grad[5:], grad_out, lse, delta)

@@ -61,3 +61,11 @@ def look_up_3(field, batch, head, a, b, c):
     """A field (data, batch and head strides, extents) at three coordinates."""
     number = (on_axis(a, field[3]) * field[4] + on_axis(b, field[4])) * field[5] + on_axis(c, field[5])
     return tl.load(field[0] + batch * field[1] + head * field[2] + number)
+
+
+@jit
+def look_up_4(field, batch, head, a, b, c, d):
+    """A field (data, batch and head strides, extents) at four coordinates."""
+    number = on_axis(a, field[3]) * field[4] + on_axis(b, field[4])
+    number = (number * field[5] + on_axis(c, field[5])) * field[6] + on_axis(d, field[6])
+    return tl.load(field[0] + batch * field[1] + head * field[2] + number)

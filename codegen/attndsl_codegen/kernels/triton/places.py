@@ -12,32 +12,50 @@ def slot_places(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
     Args:
         tile: the number of the tile.
         slot: numbers of slots, in any shape, which the results have too.
-        extents: of the token set, one to three.
+        extents: of the token set, one to three; behind a single one the coordinate of the first token, if
+            that is not zero: the queries of a decoding step.
         TILE: the sides of a tile.
-        STEP: into how many residue classes a single axis is split; a tile then lies in one of them, and
-            has two sides, phases (one) and rounds.
+        STEP: into how many residue classes each axis is split; a tile then lies in one of them.
     """
     # Triton decides these branches when it compiles, and only so long as they exclude each other.
-    if STEP > 1:
-        across = ((extents[0] + STEP - 1) // STEP + TILE[1] - 1) // TILE[1]
-        a = (tile % across * TILE[1] + slot) * STEP + tile // across
-        return (a,), a, a < extents[0]
-    elif len(TILE) == 1:  # noqa: RET505  # type: ignore[arg-type]
+    if len(TILE) == 1 and len(extents) == 2:  # type: ignore[arg-type]
         a = tile * TILE[0] + slot
+        return (a + extents[1],), a, a < extents[0]
+    elif len(TILE) == 1:  # noqa: RET505  # type: ignore[arg-type]
+        a = on_side(tile, slot, extents[0], TILE[0], STEP[0])
         return (a,), a, a < extents[0]
     elif len(TILE) == 2:  # type: ignore[arg-type]
-        across = (extents[1] + TILE[1] - 1) // TILE[1]
-        a = tile // across * TILE[0] + slot // TILE[1]
-        b = tile % across * TILE[1] + slot % TILE[1]
+        across = tiles_along(extents[1], TILE[1], STEP[1])
+        a = on_side(tile // across, slot // TILE[1], extents[0], TILE[0], STEP[0])
+        b = on_side(tile % across, slot % TILE[1], extents[1], TILE[1], STEP[1])
         return (a, b), a * extents[1] + b, (a < extents[0]) & (b < extents[1])
     else:
-        across = (extents[2] + TILE[2] - 1) // TILE[2]
-        down = (extents[1] + TILE[1] - 1) // TILE[1]
-        a = tile // across // down * TILE[0] + slot // (TILE[1] * TILE[2])
-        b = tile // across % down * TILE[1] + slot // TILE[2] % TILE[1]
-        c = tile % across * TILE[2] + slot % TILE[2]
+        across = tiles_along(extents[2], TILE[2], STEP[2])
+        down = tiles_along(extents[1], TILE[1], STEP[1])
+        a = on_side(tile // across // down, slot // (TILE[1] * TILE[2]), extents[0], TILE[0], STEP[0])
+        b = on_side(tile // across % down, slot // TILE[2] % TILE[1], extents[1], TILE[1], STEP[1])
+        c = on_side(tile % across, slot % TILE[2], extents[2], TILE[2], STEP[2])
         exists = (a < extents[0]) & (b < extents[1]) & (c < extents[2])
         return (a, b, c), (a * extents[1] + b) * extents[2] + c, exists
+
+
+@jit
+def tiles_along(extent, SIDE: tl.constexpr, STEP: tl.constexpr):
+    """The tiles along one axis, all its residue classes together."""
+    if STEP == 1:
+        return (extent + SIDE - 1) // SIDE
+    else:  # noqa: RET505
+        return STEP * (((extent + STEP - 1) // STEP + SIDE - 1) // SIDE)
+
+
+@jit
+def on_side(tile, slot, extent, SIDE: tl.constexpr, STEP: tl.constexpr):
+    """The coordinate of a slot on one axis: in its residue class a tile holds every `STEP`-th place."""
+    if STEP == 1:
+        return tile * SIDE + slot
+    else:  # noqa: RET505
+        across = ((extent + STEP - 1) // STEP + SIDE - 1) // SIDE
+        return (tile % across * SIDE + slot) * STEP + tile // across
 
 
 @jit
