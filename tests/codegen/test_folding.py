@@ -193,6 +193,29 @@ CASES = {
         """,
         "Grid(5).last()",
     ),
+    "an empty line after an inner function": (
+        """
+        def f(SHAPE, x):
+            def inner():
+                return x + 1
+
+            if SHAPE is not None:
+                x = SHAPE(x)
+            y = inner()
+            return y * y
+        """,
+        "f(SHAPE, x)",
+        {"SHAPE": (None,)},
+        """
+        def f(x):
+            def inner():
+                return x + 1
+
+            y = inner()
+            return y * y
+        """,
+        "f(x)",
+    ),
     "exclusive branches stay exclusive": (
         """
         def f(TILE, x):

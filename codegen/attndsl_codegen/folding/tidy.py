@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import libcst as cst
@@ -28,7 +29,7 @@ class Tidy:
             case cst.IndentedBlock(body=[*before, line, last]):
                 value = _returned(line, last)
                 if value is None:
-                    return node
+                    return _apart(node)
                 return node.with_changes(body=[*before, _returning(line, last, value)])
             case cst.For(target=cst.Tuple(elements=[first, second]), iter=cst.Call() as call):
                 return _unpaired(node, first.value, second.value, call)
@@ -37,6 +38,16 @@ class Tidy:
             ):
                 return cst.Attribute(owner.value, cst.Name(str(name.evaluated_value)))
         return node
+
+
+def _apart(block: cst.IndentedBlock) -> cst.IndentedBlock:
+    """With an empty line after functions inside it, also where what stood there is gone."""
+    for at, (first, second) in enumerate(pairwise(block.body), start=1):
+        match first, second:
+            case cst.FunctionDef(), cst.SimpleStatementLine(leading_lines=[]):
+                spaced = second.with_changes(leading_lines=[cst.EmptyLine(indent=False)])
+                return _apart(block.with_changes(body=[*block.body[:at], spaced, *block.body[at + 1 :]]))
+    return block
 
 
 def _returned(line: Any, last: Any) -> Any:
