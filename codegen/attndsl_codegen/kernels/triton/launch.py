@@ -115,8 +115,14 @@ class Call(NamedTuple):
     @property
     def env(self) -> tuple[Any, ...]:
         """What hooks read: sizes, and fields as (data, batch stride, head stride, extents)."""
-        sizes = tuple(self.at[name] for name in self.mechanism.gpu.sizes)
-        return (*sizes, *((f, *layer_steps(f), *f.shape[2:]) for f in self.fields))
+        sizes = for_any_size(*(self.at[name] for name in self.mechanism.gpu.sizes))
+        return (*sizes, *((f, *for_any_size(*layer_steps(f), *f.shape[2:])) for f in self.fields))
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """What every kernel takes after its sizes: extents, env, and the factor of the dot product."""
+        extents = tuple(for_any_size(*sides) for sides in self.extents)
+        return extents, self.env, float(self.mechanism.scale(self.at))
 
     def settings(self, kernel: str) -> Configuration:
         """The configuration of a kernel."""
@@ -177,9 +183,26 @@ def padded(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def row_steps(*tensors: Tensor) -> tuple[tuple[int, int, int], ...]:
-    """Strides of batch, head and token."""
-    return tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
+def for_any_size(*sizes: int) -> tuple[int, ...]:
+    """Sizes as kernels take them that serve every size.
+
+    In a tuple, Triton compiles anew for each integer that is 1 and for each that is a multiple of 16.
+    `2 * size + 1` is neither, unless the size is 0.
+    """
+    return tuple(2 * size + 1 for size in sizes)
+
+
+def row_steps(*tensors: Tensor) -> tuple[tuple[int | None, ...], ...]:
+    """Strides of batch, head and token.
+
+    Those of aligned rows are multiples of 16 for every number of tokens: they are left to Triton, which then
+    loads several channels at a time. Others come as from `for_any_size`, with a fourth entry to tell.
+    """
+    strides = tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
+    widths = tuple(t.shape[3] for t in tensors)
+    if all(number % 16 == 0 for numbers in (widths, *strides) for number in numbers):
+        return strides
+    return tuple((*for_any_size(*three), None) for three in strides)
 
 
 def in_rows_of_channels(tensor: Tensor) -> Tensor:
@@ -195,10 +218,10 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     chosen = call.settings("forward")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (tiles, q.shape[2], heads, heads // k.shape[1], *schedule.steps)
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     softmax_forward_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
-        *(call.extents, call.env, call.mechanism.scale(call.at)),
+        *call.geometry,
         **call.constants(chosen),
     )
     return out, lse
@@ -211,10 +234,10 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     chosen = call.settings("query gradient")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (tiles, q.shape[2], heads, heads // k.shape[1], *schedule.steps)
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
-        *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
+        *(schedule.rows, schedule.runs, sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         **call.constants(chosen),
     )
@@ -228,10 +251,10 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     chosen = call.settings("key gradient")
     schedule = call.schedule(chosen, of_keys=True)
     tiles, heads = schedule.rows.shape[2], k.shape[1]
-    sizes = (tiles, q.shape[2], heads, q.shape[1] // heads, *schedule.steps)
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
     softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
-        *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
+        *(schedule.rows, schedule.runs, sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         **call.constants(chosen),
     )
