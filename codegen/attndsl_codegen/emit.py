@@ -50,7 +50,8 @@ class Emitter:
     @cached_property
     def own(self) -> str:
         """What is written for this program alone; the rest is the same in every file."""
-        return "\n".join([*self._declarations, *self._mechanisms, *self._front_functions, *self._main()])
+        parts = (self._declarations, self._mechanisms, self._front_functions, self._operators, self._main())
+        return "\n".join(line for part in parts for line in part)
 
     def _assembled(self, types: list[Definition], machinery: list[Definition]) -> str:
         parts = [
@@ -65,11 +66,14 @@ class Emitter:
             *self._front_functions,
             *self._banner("How it runs: plans, tiles, gradients. The same in every file that attndsl writes"),
             *_spaced(d.text for d in machinery if d.text),
+            *self._operators,
             *self._main(),
         ]
         names = mentioned(self.own).union(*(d.mentions for d in (*types, *machinery)))
         imports = imports_for(names)
-        return "\n".join([*self._header(), *_grouped(imports), "", *self._metadata(), *parts])
+        head = [*self._header(), *_grouped(imports), "", *self._metadata()]
+        digest = hashlib.sha256("\n".join([*head, *parts]).encode()).hexdigest()
+        return "\n".join([*head, f'NAMESPACE = "attndsl_{digest[:16]}"', *parts])
 
     def _banner(self, title: str) -> list[str]:
         return ["", "", f"# --- {title} ".ljust(100, "-"), "", ""]
@@ -111,11 +115,22 @@ class Emitter:
     # The mechanism and the functions come first: declarations list the token sets that they mention.
 
     @cached_property
+    def _lines(self) -> ValueLines:
+        return ValueLines(self.program, self.tiles, self.sets)
+
+    @cached_property
     def _mechanisms(self) -> list[str]:
-        lines = ValueLines(self.program, self.tiles, self.sets)
+        lines = self._lines
         program = lines.function()
         blocks = [*lines.hooks.values(), *lines.places.values()]
         return _spaced("\n".join(fitted(block)) for block in [*(b.lines() for b in blocks), program])
+
+    @cached_property
+    def _operators(self) -> list[str]:
+        """The attends are made known to PyTorch last, when everything that computes them is defined."""
+        _ = self._mechanisms
+        lines = [line for printer in self._lines.hooks.values() for line in printer.registration()]
+        return ["", "", *fitted(lines)] if lines else []
 
     @cached_property
     def _front_functions(self) -> list[str]:

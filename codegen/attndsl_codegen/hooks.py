@@ -11,14 +11,19 @@ from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY
+from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields, variables
 from attndsl.planning.residues import split_attend
-from attndsl_codegen.names import TokenNames, spelled, unused
+from attndsl_codegen.names import TokenNames, function_name, spelled, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
-from attndsl_codegen.triton_hooks import TritonHookPrinter
+from attndsl_codegen.triton_hooks import ON_GPU, TritonHookPrinter
 
 LO, HI = ".lo", ".hi"
+COUNTED = {"tiled": "kept_pairs", "all_keys": "all_pairs"}
+"""What counts the pairs that a kernel keeps."""
+GO_BACK = ("tiled", "all_keys")
+"""Kernels whose backward pass goes on from the output; the others compute that again."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,51 @@ class HookPrinter:
         """Whether something plans with the bounds of the mask."""
         return self.tiles is not None or self.on_gpu
 
+    def registration(self) -> list[str]:
+        """The line that makes operators of it; plain products over all keys can be traced."""
+        kernel = self.op.kernel
+        if kernel == "contracted" and not self.op.causal:
+            return []
+        kernel = ON_GPU[kernel] if self.on_gpu else kernel
+        parts = [f'f"{{NAMESPACE}}::{function_name(self.name)}"', self.class_name, kernel]
+        if self.op.kernel in GO_BACK:
+            parts.append(f"backward={kernel}_backward")
+        if self.on_gpu:
+            parts += ["backend=asked_backend", f"count={COUNTED[self.op.kernel]}"]
+        if kernel == "paired":
+            parts.append("pairs=Factors")
+        vectors = [f'"{name}": VectorField' for name in self._in_score if self._types[name].width is not None]
+        if vectors:
+            parts.append(f"kinds={{{', '.join(vectors)}}}")
+        labels = sorted(fields(*self._scoring) - set(self._in_score) - fields(self.op.where))
+        if labels:
+            parts.append(f"labels={tuple(labels)}".replace("'", '"'))
+        return [f"register({', '.join(parts)})"]
+
+    @property
+    def _types(self) -> dict[str, FeatureType]:
+        return {value.name: value.type for value in self.program.values}
+
+    @property
+    def _scoring(self) -> list[Expr]:
+        """Bias, score and `times`."""
+        return [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
+
+    @property
+    def _in_score(self) -> list[str]:
+        """The real fields that these look up."""
+        return sorted(name for name in fields(*self._scoring) if self._types[name].kind == "real")
+
     def _summary(self) -> str:
         visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"
         query, key = self.op.query_tokens.name, self.op.key_tokens.name
         return f"`{self.name}`: each query of {query} attends to {visible} of {key}."
 
     def _settings(self) -> list[str]:
-        kinds = {value.name: value.type.kind for value in self.program.values}
         in_mask = sorted(fields(self.op.where))
-        types = {value.name: value.type for value in self.program.values}
-        by_head = "head" in variables(self.op.where) or any(types[name].heads is not None for name in in_mask)
-        real = [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
-        in_score = sorted(name for name in fields(*real) if kinds[name] == "real")
+        by_head = "head" in variables(self.op.where) or any(
+            self._types[name].heads is not None for name in in_mask
+        )
         lines = [
             f'operands = "{self.op.q or ""}", "{self.op.k or ""}"',
             f"query, key = {self.sets.of(self.op.query_tokens)}, {self.sets.of(self.op.key_tokens)}",
@@ -91,7 +129,9 @@ class HookPrinter:
                 f"query_steps, key_steps = {steps[0]}, {steps[1]}",
                 f"varies_by_batch, varies_by_head = {bool(in_mask)}, {by_head}",
             ]
-        lines.append(f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(in_score)}".replace("'", '"'))
+        lines.append(
+            f"mask_fields, real_fields = {tuple(in_mask)}, {tuple(self._in_score)}".replace("'", '"')
+        )
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
         lines.append(f'normalize = "{self.op.normalize}"')

@@ -35,6 +35,8 @@ MODULES = (
     "triton.forward",
     "triton.backward",
     "triton.launch",
+    "counting",
+    "registration",
     "attend",
     "portions",
     "operators",

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attndsl_codegen.kernels.all_keys import all_keys
+from attndsl_codegen.kernels.all_keys import all_keys, all_keys_backward
+from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
-from attndsl_codegen.kernels.tiled import tiled
+from attndsl_codegen.kernels.tiled import tiled, tiled_backward
 from attndsl_codegen.kernels.triton.backward import (
     softmax_key_gradient_kernel,
     softmax_query_gradient_kernel,
@@ -30,6 +31,7 @@ from attndsl_codegen.kernels.triton.support import triton
 
 BACKEND = "auto"
 """`auto`: Triton on a GPU, torch elsewhere; `torch`; or `triton`, which refuses what it cannot run."""
+LEFT_TO_TORCH = "gradients of fields in a bias or score are left to torch"
 
 
 class TritonHooks(NamedTuple):
@@ -65,6 +67,27 @@ def all_keys_softmax(
     return all_keys(mechanism, at, q, k, v) if found is None else found
 
 
+def tiled_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+    """Its gradients outside of autograd; whatever computed the output, the other can go on from there."""
+    return (
+        TritonAttention.backward(ctx, *upstream)
+        if goes_back_by_triton(ctx)
+        else tiled_backward(ctx, *upstream)
+    )
+
+
+def all_keys_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+    """As `tiled_softmax_backward`."""
+    if goes_back_by_triton(ctx):
+        return TritonAttention.backward(ctx, *upstream)
+    return all_keys_backward(ctx, *upstream)
+
+
+def asked_backend() -> str:
+    """The backend that this file is to use."""
+    return BACKEND
+
+
 def by_triton(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor] | None:
@@ -75,27 +98,50 @@ def by_triton(
     """
     problem = why_not_triton(mechanism, at, q, v)
     if problem is None:
-        fields = tuple(at[name].data.detach().contiguous() for name in mechanism.gpu.fields)
+        fields = tuple(at[name].data for name in mechanism.real_fields)
         known = {**at, "heads": q.shape[1], "device": q.device}
-        return TritonAttention.apply(mechanism, known, fields, q, k, v)  # type: ignore[no-any-return]
-    if BACKEND == "triton":
-        raise ValueError(f"the Triton kernels cannot run this: {problem}")
+        return TritonAttention.apply(mechanism, known, q, k, v, *fields)  # type: ignore[no-any-return]
+    refused(at, problem)
     return None
+
+
+def refused(at: dict[str, Any], problem: str) -> None:
+    """Raises ValueError where only the Triton kernels will do."""
+    if at.get("backend", BACKEND) == "triton":
+        raise ValueError(f"the Triton kernels cannot run this: {problem}")
+
+
+def goes_back_by_triton(ctx: Any) -> bool:
+    """Whether the Triton kernels serve for the gradients that are wanted.
+
+    Raises:
+        ValueError: they do not, but the backend is `triton`.
+    """
+    q, _, v, *_ = ctx.saved_tensors
+    problem = why_not_triton(ctx.mechanism, ctx.at, q, v)
+    if problem is None and any(ctx.needs_input_grad[5:]):
+        problem = LEFT_TO_TORCH
+    if problem is None:
+        ctx.at = {**ctx.at, "heads": q.shape[1], "device": q.device}
+    else:
+        refused(ctx.at, problem)
+    return problem is None
 
 
 def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v: Tensor) -> str | None:
     """What keeps a call from the Triton kernels; None if nothing does."""
-    interpreted = BACKEND == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    backend = at.get("backend", BACKEND)  # an operator is told
+    interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
     learned = any(at[name].data.requires_grad for name in mechanism.real_fields)
     reasons = {
-        "the torch backend was asked for": BACKEND == "torch",
+        "the torch backend was asked for": backend == "torch",
         "Triton is not installed": triton is None,
         f"the tensors are on {q.device}": not (q.is_cuda or interpreted),
         f"{q.dtype} is not float32, float16 or bfloat16": q.dtype
         not in (torch.float32, torch.float16, torch.bfloat16),
         "dilated grids are left to torch": len(mechanism.query_steps) > 1 or len(mechanism.key_steps) > 1,
         "decoding steps are left to torch": "queries" in at,
-        "gradients of fields in a bias or score are left to torch": learned and torch.is_grad_enabled(),
+        LEFT_TO_TORCH: learned and torch.is_grad_enabled(),
         f"a width above {WIDEST} is left to torch": max(q.shape[-1], v.shape[-1]) > WIDEST,
         "there is nothing to compute": q.numel() == 0 or v.numel() == 0,
     }
@@ -107,7 +153,6 @@ class Call(NamedTuple):
 
     mechanism: type[Mechanism]
     at: dict[str, Any]
-    fields: tuple[Tensor, ...]
     q: Tensor
     k: Tensor
     v: Tensor
@@ -116,7 +161,8 @@ class Call(NamedTuple):
     def env(self) -> tuple[Any, ...]:
         """What hooks read: sizes, and fields as (data, batch stride, head stride, extents)."""
         sizes = for_any_size(*(self.at[name] for name in self.mechanism.gpu.sizes))
-        return (*sizes, *((f, *for_any_size(*layer_steps(f), *f.shape[2:])) for f in self.fields))
+        fields = [self.at[name].data.detach().contiguous() for name in self.mechanism.gpu.fields]
+        return (*sizes, *((f, *for_any_size(*layer_steps(f), *f.shape[2:])) for f in fields))
 
     @property
     def geometry(self) -> tuple[Any, ...]:
@@ -269,28 +315,29 @@ class TritonAttention(torch.autograd.Function):
         ctx: Any,
         mechanism: type[Mechanism],
         at: dict[str, Any],
-        fields: tuple[Tensor, ...],
         q: Tensor,
         k: Tensor,
         v: Tensor,
+        *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
         q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
-        out, lse = forward_on_gpu(Call(mechanism, at, fields, q, k, v))
-        ctx.mechanism, ctx.at, ctx.fields = mechanism, at, fields
-        ctx.save_for_backward(q, k, v, out, lse)
+        out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v))
+        ctx.mechanism, ctx.at = mechanism, at
+        ctx.save_for_backward(q, k, v, out, lse, *fields)
         ctx.set_materialize_grads(False)
         return out, lse
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
-        """Gradients of q, k and v."""
-        q, k, v, out, lse = ctx.saved_tensors
+        """Gradients of q, k and v, and none of the real fields."""
+        q, k, v, out, lse, *fields = ctx.saved_tensors
+        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
-        call = Call(ctx.mechanism, ctx.at, ctx.fields, q, k, v)
-        grad_k, grad_v = key_gradients(call, grad_out, lse, delta)
-        return None, None, None, query_gradient(call, grad_out, lse, delta), grad_k, grad_v
+        call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v)
+        grads = query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)
+        return None, None, *grads, *(None for _ in fields)
