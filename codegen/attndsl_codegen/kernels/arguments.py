@@ -72,6 +72,7 @@ def read_arguments(
     """
     for argument in arguments:
         check_type(argument, tensors[argument.name])
+    tensors = in_autocast_type(arguments, tensors)
     check_agreement(arguments, tensors)
     sizes: dict[str, Any] = {}
     full = [argument for argument in arguments if offset is None or not argument.decodes]
@@ -125,6 +126,16 @@ def check_type(argument: Argument, tensor: Any) -> None:
         raise TypeError(f"{name}: expected {argument.kind} elements, got {tensor.dtype}")
     if tensor.dim() not in (dimensions(argument, len(argument.tokens.axes)), dimensions(argument, 1)):
         raise ValueError(f"{name}: expected shape {shape_words(argument)}, got {tuple(tensor.shape)}")
+
+
+def in_autocast_type(arguments: tuple[Argument, ...], tensors: dict[str, Any]) -> dict[str, Any]:
+    """Under autocast, tensors with a width in its type, float64 excepted, as PyTorch does with attention."""
+    device = tensors[arguments[0].name].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    cast = [a.name for a in arguments if a.width and tensors[a.name].dtype in FLOATS[:3]]
+    return {**tensors, **{name: tensors[name].to(dtype) for name in cast}}
 
 
 def check_agreement(arguments: tuple[Argument, ...], tensors: dict[str, Tensor]) -> None:
