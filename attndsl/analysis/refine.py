@@ -85,11 +85,35 @@ def tile_number(coordinates: Ints, layout: Layout) -> Ints:
 
 def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: int) -> float:
     """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles."""
+    tiles, found = _sampled(predicate, query, key, samples)
+    visited = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum() + len(found.open)
+    return float(visited) / len(tiles)
+
+
+def in_stretches(predicate: Predicate, query: Layout, key: Layout, samples: int) -> bool:
+    """Whether the key tiles that a query tile visits follow each other, in a sample of query tiles.
+
+    Args:
+        query, key: layouts of one axis.
+    """
+    tiles, found = _sampled(predicate, query, key, samples)
+    row, lo, hi = (
+        np.concatenate([getattr(found.full, side)[:, 0], getattr(found.open, side)[:, 0]])
+        for side in ("query_lo", "key_lo", "key_hi")
+    )
+    row = np.searchsorted(tiles, row)
+    visited = np.bincount(row, weights=hi - lo + 1, minlength=len(tiles))
+    first, last = np.full(len(tiles), key.grid[0]), np.full(len(tiles), -1)
+    np.minimum.at(first, row, lo)
+    np.maximum.at(last, row, hi)
+    return bool(((visited == 0) | (visited == last - first + 1)).all())
+
+
+def _sampled(predicate: Predicate, query: Layout, key: Layout, samples: int) -> tuple[Ints, Refined]:
+    """Some query tiles, and what they visit."""
     tiles = np.unique(np.linspace(0, tile_count(query) - 1, samples).astype(np.int64))
     lo = tile_coordinates(query, tiles)
     ends = [
         np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)
     ]
-    found = refine(predicate, query, key, Ranges(lo, lo, *ends))
-    visited = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum() + len(found.open)
-    return float(visited) / len(tiles)
+    return tiles, refine(predicate, query, key, Ranges(lo, lo, *ends))

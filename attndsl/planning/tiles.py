@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attndsl.analysis.attention import HeadPredicate, head_classes
 from attndsl.analysis.layout import Brick, slots, tile_count
-from attndsl.analysis.refine import sampled_visits
+from attndsl.analysis.refine import in_stretches, sampled_visits
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
 from attndsl.planning.residues import Steps, candidate_steps, split_attend
@@ -22,14 +22,20 @@ ROUGH_SAMPLES, SAMPLES, ENLARGING_SAMPLES = 8, 48, 16
 CONTENDER = 2.0
 """Shapes that visit more than so many times the fewest slots are out."""
 QUERY_SLOTS, KEY_SLOTS = 64, 16
+FEW_QUERY_SLOTS = 32
+"""Also tried where keys are read in place: smaller tiles fit narrow windows better. Fewer queries than that
+leave PyTorch's fused attention, which takes 32 at a time, too little to do for every key."""
 FINE_KEY_SLOTS = 4
 FINE_UP_TO = 2048
 """Keys are gathered run by run, so fine key tiles cost little and fit masks better that show few keys."""
 MOST_QUERY_SLOTS = 1024
 WHOLE = 1 << 20
 """The side of a tile that holds everything."""
-GATHERED, PER_RUN = 6.0, 32.0
-"""What gathering a key costs, in visits, shared by the queries of a tile: 6 a key and 32 a run of keys."""
+READ, GATHERED, PER_RUN = 3.0, 6.0, 32.0
+"""What a key costs, in visits, shared by the queries of a tile: 3 for reading it in place, or else for
+gathering it 6 a key and 32 a run of keys."""
+HOPELESS = 1.15
+"""Doubling a tile ends where it has come to cost so many times the least."""
 LARGE_TILES = ((768, 0.7), (192, 0.85))
 """From these sizes on PyTorch's fused attention takes more queries at a time, and less time for a visit."""
 
@@ -89,9 +95,14 @@ def _best(
     query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
     predicates = head_classes(attend, sizes, fields)
     steps = ((), ()) if plain else (query_steps, key_steps)
+    in_place = (
+        plain
+        and len(query) == len(key) == 1
+        and _in_place(predicates, Brick(query, (QUERY_SLOTS,)), Brick(key, (KEY_SLOTS,)))
+    )
 
     def choice(q: tuple[int, ...], k: tuple[int, ...], samples: int) -> TileChoice:
-        run = k[-1] if plain or key_steps[-1] == 1 else 1
+        run = WHOLE if in_place else k[-1] if plain or key_steps[-1] == 1 else 1
         return TileChoice(q, k, _visits(predicates, Brick(query, q), Brick(key, k), samples), *steps, run)
 
     def best_of(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> TileChoice:
@@ -101,6 +112,8 @@ def _best(
         return min(exact, key=lambda found: (round(found.cost), max(found.query), max(found.key)))
 
     queries = list(candidates(query, QUERY_SLOTS))
+    if in_place and attend.score is None:
+        queries += candidates(query, FEW_QUERY_SLOTS)
     best = best_of([(q, k) for q in queries for k in candidates(key, KEY_SLOTS)])
     if len(key) > 1 and best.visits <= FINE_UP_TO:
         fine = best_of([(best.query, k) for k in candidates(key, FINE_KEY_SLOTS)])
@@ -113,14 +126,18 @@ def _best(
 def _enlarged(
     best: TileChoice, extents: tuple[int, ...], choice: Callable[[tuple[int, ...]], TileChoice]
 ) -> TileChoice:
-    """The choice with its tile of queries doubled, side by side, as long as that pays."""
-    current = choice(best.query)
+    """The choice with its tile of queries doubled, side by side, as often as is best.
+
+    A doubling that costs a little is no end: the next may reach a size at which visits are cheaper.
+    """
+    current = least = choice(best.query)
     while larger := [choice(tile) for tile in doubled(extents, current.query)]:
-        following = min(larger, key=lambda found: found.cost)
-        if following.cost >= current.cost:
+        current = min(larger, key=lambda found: found.cost)
+        if current.cost < least.cost:
+            least = current
+        elif current.cost > HOPELESS * least.cost:
             break
-        current = following
-    return best if current.query == best.query else current
+    return best if least.query == best.query else least
 
 
 def doubled(extents: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -133,9 +150,12 @@ def doubled(extents: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[i
 
 
 def visit_cost(queries: int, run: int) -> float:
-    """What visiting a key costs each of so many queries; keys are gathered in runs of `run` tokens."""
+    """What visiting a key costs each of so many queries; keys are gathered in runs of `run` tokens.
+
+    Keys in runs of unlimited length are read in place.
+    """
     arithmetic = next((share for least, share in LARGE_TILES if queries >= least), 1.0)
-    return arithmetic + (GATHERED + PER_RUN / run) / queries
+    return arithmetic + (READ if run == WHOLE else GATHERED + PER_RUN / run) / queries
 
 
 def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:
@@ -143,6 +163,11 @@ def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, sampl
     visits = sum(sampled_visits(p.predicate, query, key, samples) * len(p.heads) for p in predicates)
     tokens = prod(query.extents) / tile_count(query)
     return visits * slots(query) * slots(key) / tokens
+
+
+def _in_place(predicates: Sequence[HeadPredicate], query: Brick, key: Brick) -> bool:
+    """Whether the keys of a query tile are consecutive tokens, along one axis."""
+    return all(in_stretches(p.predicate, query, key, ROUGH_SAMPLES) for p in predicates)
 
 
 def candidates(extents: tuple[int, ...], count: int) -> Iterator[tuple[int, ...]]:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 
-from attndsl.analysis.attention import Analysis, HeadClass, analyse, dense_mask
+from attndsl.analysis.attention import Analysis, HeadClass, analyse, dense_mask, head_classes
 from attndsl.analysis.layout import make_layout, slots
-from attndsl.analysis.refine import sampled_visits
+from attndsl.analysis.refine import in_stretches, sampled_visits
 from attndsl.analysis.schedule import FULL, Schedule
 from attndsl.language import load_text
 from tests.strategies import Spec, specs, thorough, tile_shapes, tiles_of
@@ -170,6 +170,23 @@ def test_sampled_visits_bound_the_schedule(case: tuple[Spec, Analysis]) -> None:
         estimate = sampled_visits(found.predicate, analysis.query, analysis.key, samples=tiles)
         assert found.counts.visited / tiles <= estimate + 1e-9
         assert estimate <= prod(analysis.key.grid)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("causal", True),
+        ("causal and sliding(40)", True),
+        ("sliding(40) or sinks(4)", False),
+        ("power(16)", False),
+        ("i < 100 and false", True),
+    ],
+)
+def test_keys_in_stretches(where: str, expected: bool) -> None:
+    text = f"attention a {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = {where}) }}"
+    (found,) = head_classes(load_text(text).attends[0].op, {"n": 1024, "heads": 1})
+    query, key = make_layout((1024,), (64,)), make_layout((1024,), (16,))
+    assert in_stretches(found.predicate, query, key, samples=8) == expected
 
 
 def analysis_of(where: str, sizes: dict[str, int], query: tuple[int, ...], key: tuple[int, ...]) -> HeadClass:

@@ -16,6 +16,7 @@ from attndsl.language import load_text
 from attndsl.planning.plan import plan_program, sample_fields, sizes_near, telling_sizes, visible_share
 from attndsl.planning.sizes import SizeSearch, check_sizes, read_shape
 from attndsl.planning.tiles import (
+    FEW_QUERY_SLOTS,
     FINE_KEY_SLOTS,
     KEY_SLOTS,
     MOST_QUERY_SLOTS,
@@ -314,10 +315,14 @@ def test_flat_windows_take_flat_tiles():
     assert found.query[0] < found.query[1]
 
 
-@pytest.mark.parametrize("where", ["causal", "sliding(30)", "power(16)"])
-def test_one_axis_leaves_no_choice(where):
+@pytest.mark.parametrize(
+    ("where", "queries"),
+    [("causal", 4 * QUERY_SLOTS), ("power(16)", QUERY_SLOTS), ("sliding(30)", FEW_QUERY_SLOTS)],
+)
+def test_tiles_of_queries_fit_the_mask(where, queries):
+    """Many queries share the long rows of a causal mask; a narrow window has few keys to share."""
     found = tiles(where)
-    assert (found.query, found.key) == ((QUERY_SLOTS,), (KEY_SLOTS,))
+    assert (found.query, found.key) == ((queries,), (KEY_SLOTS,))
 
 
 @pytest.mark.parametrize("axes", ["n", "h, w"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -48,9 +48,14 @@ class Group:
         """The batch elements and heads as slices."""
         return one_or_all(self.batch), one_or_all(self.head)
 
+    @property
+    def shares(self) -> bool:
+        """Whether all members have the same masks."""
+        return self.classes is not None and len(self.classes) == 1
+
     def part(self, members: slice) -> Group:
         """Some of the members."""
-        shared = self.classes is None or self.classes.shape[0] == 1
+        shared = self.classes is None or self.shares
         return replace(
             self,
             queries=self.queries[members],
@@ -70,12 +75,19 @@ def moved(window: tuple[int, int] | None, members: int) -> tuple[int, int] | Non
 
 @dataclass(frozen=True)
 class Plan:
-    """The groups of one attend, the bricks they speak of, and the masks of their classes."""
+    """The groups of one attend, the bricks they speak of, and the masks of their classes.
+
+    Attributes:
+        complete: whether the groups hold every query.
+        steps: the steps of the last kind of call, by what they depend on.
+    """
 
     query: Bricks
     key: Bricks
     masks: Tensor
     groups: list[Group]
+    complete: bool
+    steps: dict[Any, Any] = field(default_factory=dict)
 
 
 def one_or_all(index: int | None) -> slice:
@@ -112,7 +124,8 @@ def make_plan(
         owner = b if mechanism.varies_by_batch else None, h if mechanism.varies_by_head else None
         every = Group(*owner, pairs[here, 2], pairs[here, 3], classes[here])
         groups += [part for group in grouped(every, query) for part in alike(group)]
-    return Plan(query, key, masks, [placed(group, query, key) for group in groups])
+    complete = sum(len(group.queries) for group in groups) == query.count * len(layers)
+    return Plan(query, key, masks, [placed(group, query, key) for group in groups], complete)
 
 
 def visible_tiles(

@@ -13,18 +13,39 @@ from attndsl_codegen.kernels.rows import Rows, rows_of, windows
 
 WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers: what stays in the cache, and in memory that is mapped already."""
+WORKSPACE_BACKWARD = 1 << 22
+"""The same for the backward pass, whose steps cost more to begin."""
+
+KEPT = 1 << 24
+"""Bytes of row numbers and masks up to which a plan keeps its steps from call to call."""
+
+LAYOUTS = 8
+"""Layouts of tensors in memory for which a step keeps row numbers."""
 
 SCORES = 1 << 22
 """Scores held at a time where they are computed in torch."""
 
 
 class Step:
-    """A few query tiles of one group, for the batch elements and heads of their layer."""
+    """A few query tiles of one group, for the batch elements and heads of their layer.
+
+    Args:
+        shares: whether all tiles of the group have the same masks.
+        first: a step of the same group whose masks this one shares, or None.
+    """
 
     def __init__(
-        self, plan: Plan, group: Group, layers: tuple[int, int], device: torch.device, dtype: torch.dtype
+        self,
+        plan: Plan,
+        group: Group,
+        layers: tuple[int, int],
+        device: torch.device,
+        dtype: torch.dtype,
+        shares: bool,
+        first: Step | None,
     ) -> None:
         self.plan, self.group, self.device, self.dtype = plan, group, device, dtype
+        self.shares, self.first = shares, first
         self.numbers: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
         self.layer = group.layer
         self.layers = (
@@ -57,9 +78,16 @@ class Step:
         coords = self.plan.key.coordinates(self.group.keys)[0]
         return [coord.flatten(1).unsqueeze(-2).to(self.device) for coord in coords]
 
+    def release(self) -> None:
+        """Forgets what is large and of use to this step alone."""
+        for name in ("i", "j") if self.shares else ("i", "j", "visible", "hidden", "blank"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def visible(self) -> Tensor | None:
         """Which pairs are visible, (1 or tiles, queries, keys); None if all are."""
+        if self.first is not None:
+            return self.first.visible
         classes = self.group.classes
         if classes is None:
             return None
@@ -69,10 +97,36 @@ class Step:
     @cached_property
     def hidden(self) -> Tensor | None:
         """Minus infinity for pairs that are not visible, else zero, (1, 1 or tiles, queries, keys)."""
-        if self.visible is None:
+        if self.first is not None:
+            return self.first.hidden
+        classes = self.group.classes
+        if classes is None:
             return None
-        zeros = torch.zeros(self.visible.shape, dtype=self.dtype, device=self.device)
-        return zeros.masked_fill_(~self.visible, -torch.inf).unsqueeze(0)
+        queries, keys = self.plan.query.slots, self.plan.key.slots
+        shape = (len(classes), queries, classes.shape[1], keys)
+        mask = torch.zeros(shape, dtype=self.dtype, device=self.device)
+        partial = self.partial.to(self.device)
+        hidden = ~self.plan.masks[classes[:, self.partial]].transpose(1, 2).to(self.device)
+        mask[:, :, partial] = mask.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+        return mask.flatten(2).unsqueeze(0)
+
+    @property
+    def partial(self) -> Tensor:
+        """Which of the visited key tiles are masked in some query tile; long rows have few."""
+        assert self.group.classes is not None
+        return (self.group.classes != 0).any(0).nonzero().flatten()
+
+    @cached_property
+    def blank(self) -> Tensor | None:
+        """Which queries see no key, (1, 1 or tiles, queries); None if every one sees some."""
+        if self.first is not None:
+            return self.first.blank
+        classes = self.group.classes
+        if classes is None or bool((classes == 0).any(1).all()):
+            return None
+        assert self.visible is not None
+        blank = ~self.visible.any(-1)
+        return blank.unsqueeze(0) if bool(blank.any()) else None
 
     def query_parts(self) -> list[slice]:
         """The query slots in pieces whose scores fit into memory that is at hand."""
@@ -114,9 +168,12 @@ class Operand:
     def numbers(self, step: Step) -> Tensor:
         """The rows of a step, computed once for all tensors of one layout."""
         key = self.query, self.rows.layout
-        if key not in step.numbers:
-            step.numbers[key] = self._numbers(step)
-        return step.numbers[key]
+        known = step.numbers.get(key)
+        if known is None:
+            if len(step.numbers) >= LAYOUTS:
+                step.numbers.clear()
+            known = step.numbers[key] = self._numbers(step)
+        return known
 
     def _numbers(self, step: Step) -> Tensor:
         runs = step.group.query_runs if self.query else step.group.runs
@@ -140,20 +197,63 @@ class Operand:
         return self.space[:rows]
 
 
-def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype) -> Iterator[Step]:
-    """The plan in pieces whose gathered keys fit the workspace; masks are of type `dtype`."""
-    layers = (q.shape[0], q.shape[1])
-    for group in plan.groups if q.numel() else []:
-        rows = (1 if group.batch is not None else layers[0]) * (1 if group.head is not None else layers[1])
-        tokens = plan.query.slots if group.window is not None else plan.key.slots * group.keys.shape[1]
-        size = max(1, WORKSPACE // max(1, rows * tokens * max(q.shape[-1], v.shape[-1]) * 4))
-        shares = group.classes is not None and len(group.classes) == 1
+def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype, backward: bool = False) -> Iterator[Step]:
+    """The plan in pieces whose keys fit the workspace; masks are of type `dtype`.
+
+    Making a step takes as long as running a small one: a plan keeps them, unless they are large.
+
+    Args:
+        backward: whether every key slot gets a gradient, also of keys that are read where they are.
+    """
+    if not q.numel():
+        return
+    kind = ((q.shape[0], q.shape[1]), max(q.shape[-1], v.shape[-1]), q.device, dtype, backward)
+    known = plan.steps.get(kind)
+    if known is None and kept_bytes(plan, kind[0]) <= KEPT:
+        while len(plan.steps) > 1:  # one kind of call, forward and backward
+            plan.steps.pop(next(iter(plan.steps)))
+        known = plan.steps[kind] = list(made_steps(plan, *kind))
+    for step in made_steps(plan, *kind) if known is None else known:
+        yield step
+        step.release()
+
+
+def kept_bytes(plan: Plan, layers: tuple[int, int]) -> int:
+    """What steps hold from call to call: row numbers of queries and keys, and masks that groups share."""
+    total = 0
+    for group in plan.groups:
+        for runs, window in ((group.runs, group.window), (group.query_runs, group.query_window)):
+            if runs is not None and window is None:
+                total += 8 * layer_count(group, layers) * runs.numel()
+        if group.shares:
+            total += 5 * plan.query.slots * plan.key.slots * group.keys.shape[1]
+    return total
+
+
+def layer_count(group: Group, layers: tuple[int, int]) -> int:
+    """The number of batch elements and heads that a group serves."""
+    return (layers[0] if group.batch is None else 1) * (layers[1] if group.head is None else 1)
+
+
+def made_steps(
+    plan: Plan,
+    layers: tuple[int, int],
+    width: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    backward: bool,
+) -> Iterator[Step]:
+    """The steps of all groups, made now."""
+    for group in plan.groups:
+        held = group.window is None or backward
+        tokens = plan.key.slots * group.keys.shape[1] if held else plan.query.slots
+        workspace = WORKSPACE_BACKWARD if backward else WORKSPACE
+        size = max(1, workspace // max(1, layer_count(group, layers) * tokens * width * 4))
         first: Step | None = None
         for start in range(0, len(group.queries), size):
-            step = Step(plan, group.part(slice(start, start + size)), layers, q.device, dtype)
-            if shares and first is not None:
-                step.visible, step.hidden = first.visible, first.hidden
-            first = step
+            part = group.part(slice(start, start + size))
+            step = Step(plan, part, layers, device, dtype, group.shares, first)
+            first = (first or step) if group.shares else None
             yield step
 
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Field, with_fields
-from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
+from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward, rows_without_key
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Plan, make_plan
 from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
@@ -89,8 +89,11 @@ class TiledAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
         plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
-        out = q.new_zeros(*q.shape[:3], v.shape[-1])
-        lse = torch.full((*q.shape[:3], 1), -torch.inf, dtype=at["real dtype"], device=q.device)
+        out = q.new_empty(*q.shape[:3], v.shape[-1])
+        lse = torch.empty((*q.shape[:3], 1), dtype=at["real dtype"], device=q.device)
+        if not (plan.complete and q.numel()):  # some queries have no key
+            out.zero_()
+            lse.fill_(-torch.inf)
         at = with_fields(mechanism, at, real_fields)
         fused = can_fuse(mechanism, q, v) and not real_fields
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in ((q, "query"), (k, "key"), (v, "key"))]
@@ -99,7 +102,8 @@ class TiledAttention(torch.autograd.Function):
             tensors = parts_of(operands, step, at["real dtype"])
             if fused:
                 mask = additive_mask(mechanism, at, step)
-                found = fused_forward(mechanism.scale(at), tensors, mask)
+                blank = step.blank if mechanism.bias is None else rows_without_key(mask)
+                found = fused_forward(mechanism.scale(at), tensors, mask, blank)
             else:
                 found = plain_forward(mechanism, at, step, tensors)
             write(results[0], step, found[0])
@@ -121,13 +125,16 @@ class TiledAttention(torch.autograd.Function):
         grad_lse = None if grad_outputs[1] is None else grad_outputs[1].unsqueeze(-1)
         fused = can_fuse(mechanism, q, v) and not real_fields
         tensors = (q, k, v, *real_fields)
-        grads = [torch.zeros(t.shape, dtype=dtype, device=t.device) for t in tensors]
+        grads = [torch.empty(q.shape, dtype=dtype, device=q.device)]
+        grads += [torch.zeros(t.shape, dtype=dtype, device=t.device) for t in tensors[1:]]
+        if not (plan.complete and q.numel()):  # some queries have no key
+            grads[0].zero_()
         sides = ("query", "key", "key")
         operands = [Operand(t, plan, side, q.shape[1]) for t, side in zip((q, k, v), sides)]
         saved = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse.unsqueeze(-1), grad_out)]
         totals = [Operand(t, plan, side, q.shape[1]) for t, side in zip(grads, sides)]
         row = None if grad_lse is None else Operand(grad_lse, plan, "query", q.shape[1])
-        for step in steps(plan, q, v, dtype):
+        for step in steps(plan, q, v, dtype, backward=True):
             parts = parts_of(operands, step, dtype)
             o, row_lse, g = parts_of(saved, step, dtype)
             row_lse = row_lse.squeeze(-1)
