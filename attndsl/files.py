@@ -48,11 +48,11 @@ def is_unedited(text: str) -> bool:
     return bool(found) and sealed(body) == text
 
 
-def write_generated(path: Path, text: str, force: bool) -> None:
-    """Writes generated source.
+def check_ours(path: Path, force: bool) -> None:
+    """Refuses to overwrite, before anything is computed.
 
     Raises:
-        AttnError: the file exists and is not an unedited file of attndsl, or cannot be written.
+        AttnError: the file exists and is not an unedited file of attndsl.
     """
     if path.exists() and not force:
         try:
@@ -62,6 +62,15 @@ def write_generated(path: Path, text: str, force: bool) -> None:
         if not is_unedited(present):
             edited = SEAL in present
             raise fail(NotOurs(str(path), "was edited after it was written" if edited else "exists already"))
+
+
+def write_generated(path: Path, text: str, force: bool) -> None:
+    """Writes generated source.
+
+    Raises:
+        AttnError: the file exists and is not an unedited file of attndsl, or cannot be written.
+    """
+    check_ours(path, force)
     write_atomically(path, text.encode())
 
 

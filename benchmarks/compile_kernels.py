@@ -2,9 +2,9 @@
 
     python benchmarks/compile_kernels.py [--check] [--arch 80 90 100]
 
-Three masks, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead of
-writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none, does
-not fit shared memory, or (with `--check`) differs from the table.
+Four mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
+of writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none,
+does not fit shared memory, or (with `--check`) differs from the table.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ from attndsl_codegen.machine import KERNELS, KernelFacts, compile_kernel
 
 TABLE = Path(__file__).resolve().parents[1] / "codegen" / "attndsl_codegen" / "kernels.toml"
 SPECS = {
-    "sliding": ("x[n]", "where = causal and sliding(256)"),
-    "softcap": ("x[n]", "where = causal, score = 50 * tanh(s / 50)"),
-    "window": ("x[h, w]", "where = h: window(13) and w: window(13)"),
+    "sliding": ("tokens x[n]", "where = causal and sliding(256)"),
+    "softcap": ("tokens x[n]", "where = causal, score = 50 * tanh(s / 50)"),
+    "window": ("tokens x[h, w]", "where = h: window(13) and w: window(13)"),
+    "relative": (
+        "tokens x[h, w]; learn t : [13, 13] scalar",
+        "where = h: block(7) and w: block(7), bias = t[i.h - j.h + 6, i.w - j.w + 6]",
+    ),
 }
-"""Token set and mask."""
+"""Declarations, and options of attend."""
 TENSOR_CORES = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
 HEADER = """# What ptxas makes of kernels/triton/configurations.py; bfloat16, triton 3.7.1.
 # Written by benchmarks/compile_kernels.py; nothing here was run on a GPU.
@@ -56,28 +60,29 @@ def main() -> int:
 
 def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
     """A row per architecture, width and kernel of one spec."""
-    tokens, mask = SPECS[spec]
-    text = f"attention {spec} {{ tokens {tokens}; input q, k, v : x; return attend(q, k, v, {mask}) }}"
+    declarations, options = SPECS[spec]
+    text = f"attention {spec} {{ {declarations}; input q, k, v : x; return attend(q, k, v, {options}) }}"
     module = import_source(attndsl.source(load_text(text)), spec)
     return [
         row_of(spec, module, architecture, width, kernel)
         for architecture in architectures
         for width in (64, 128)
         for kernel in KERNELS
+        if kernel != "lookup gradient" or module.OutAttend.gpu.lookups
     ]
 
 
 def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:
     """The configuration of one kernel, and what its machine code says."""
-    chosen = module.configuration(kernel, width, 2, architecture)
     hooks, axes = module.OutAttend.gpu, len(module.TOKENS_X.axes)
+    chosen = module.configuration(kernel, width, 2, architecture, bool(hooks.fields))
     constants = {
         "WHERE": hooks.where,
         "SHAPE": hooks.shape,
-        "QUERY_TILE": module.brick(chosen.queries, axes),
-        "KEY_TILE": module.brick(chosen.keys, axes),
-        "QUERY_STEP": 1,
-        "KEY_STEP": 1,
+        "QUERY_TILE": module.brick(chosen.queries, axes, boxes=hooks.query_boxes),
+        "KEY_TILE": module.brick(chosen.keys, axes, boxes=hooks.key_boxes),
+        "QUERY_STEP": (1,) * axes,
+        "KEY_STEP": (1,) * axes,
         "QUERIES": chosen.queries,
         "KEYS": chosen.keys,
         "WIDTH": width,
@@ -89,7 +94,10 @@ def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel:
         "num_stages": chosen.stages,
         **({} if kernel == "forward" else {"SLOPE": hooks.slope}),
     }
-    found = compile_kernel(module, hooks, kernel, constants, architecture, axes=axes)
+    if kernel == "lookup gradient":
+        (lookup,) = hooks.lookups
+        constants |= {"SLOPE": lookup.slope, "BY_QUERY": lookup.by_query, "BY_KEY": lookup.by_key}
+    found = compile_kernel(module, hooks, kernel, constants, architecture, axes=axes, field_axes=axes)
     return {"spec": spec, "width": width, **chosen._asdict(), **facts_of(found)}
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.analysis.contents import box_points
 from attndsl.analysis.layout import Ints, Layout, tile_count
-from attndsl.analysis.partial import BoxPairs, box_points, look_inside
+from attndsl.analysis.partial import BoxPairs, look_inside
 from attndsl.analysis.predicate import Predicate, make_predicate
 from attndsl.analysis.refine import Refined, refine
 from attndsl.analysis.schedule import Schedule, build_schedule
@@ -80,7 +81,7 @@ def analyse(
         sizes: values of the symbols, and `heads`.
         fields: per run-time field in `where` its values, (batch, [heads,] *extents).
     """
-    found = [_analyse_class(members, query, key) for members in head_classes(attend, sizes, fields)]
+    found = [analyse_class(members, query, key) for members in head_classes(attend, sizes, fields)]
     return Analysis(query, key, tuple(found))
 
 
@@ -119,7 +120,8 @@ def _at_head(
     return make_predicate(attend.where, attend.query_tokens, attend.key_tokens, {**sizes, "head": head}, here)
 
 
-def _analyse_class(members: HeadPredicate, query: Layout, key: Layout) -> HeadClass:
+def analyse_class(members: HeadPredicate, query: Layout, key: Layout) -> HeadClass:
+    """The schedule and exact counts of heads that see one mask."""
     predicate = members.predicate
     refined = refine(predicate, query, key)
     tiles, inside = look_inside(predicate, query, key, refined.open)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.analysis.contents import box_points
 from attndsl.analysis.layout import Ints, Layout, slots, tile_count
 from attndsl.analysis.predicate import Boxes, Predicate, classes, distinct_of
 from attndsl.analysis.refine import Ranges, tile_number
@@ -60,9 +61,7 @@ def look_inside(
     must, may = predicate.decide(boxes)
     kind = np.where(must, FULL, EMPTY).astype(np.int64)
     undecided = np.flatnonzero(may & ~must)
-    class_of, masks = _evaluate(predicate, boxes.take(undecided))
-    sums = np.array([mask.sum() for mask in masks], dtype=np.int64).reshape(-1)
-    whole = np.array([mask.all() for mask in masks], dtype=bool).reshape(-1)
+    class_of, masks, sums, whole = _evaluate(predicate, boxes.take(undecided))
     visible = np.where(must, boxes.pairs, 0)
     if len(undecided):
         visible[undecided] = sums[class_of]
@@ -87,10 +86,13 @@ def _box_pairs(query: Layout, key: Layout, query_tiles: Ints, key_tiles: Ints) -
     return boxes, tile_pair.astype(np.int64), (a * k_ok.shape[1] + b).astype(np.int64)
 
 
-def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np.bool_]]]:
-    """The class of each box pair and the mask of each class."""
+def _evaluate(
+    predicate: Predicate, boxes: Boxes
+) -> tuple[Ints, list[NDArray[np.bool_]], Ints, NDArray[np.bool_]]:
+    """The class of each box pair; of each class its mask, its visible pairs, and whether these are all."""
     if not len(boxes):
-        return np.zeros(0, dtype=np.int64), []
+        nothing = np.zeros(0, dtype=np.int64)
+        return nothing, [], nothing, np.zeros(0, dtype=bool)
     class_of = predicate.signatures(boxes)
     representative = np.empty(int(class_of.max()) + 1, dtype=np.int64)
     representative[class_of] = np.arange(len(boxes))
@@ -98,7 +100,8 @@ def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np
     sizes = np.concatenate([chosen.query_hi - chosen.query_lo, chosen.key_hi - chosen.key_lo], -1)
     shape_of = classes(list(sizes.T), len(chosen))
     masks: list[NDArray[np.bool_]] = [np.zeros((0, 0), dtype=bool)] * len(chosen)
-    for shape in np.unique(shape_of):
+    sums = np.zeros(len(chosen), dtype=np.int64)
+    for shape in range(int(shape_of.max()) + 1):
         members = np.flatnonzero(shape_of == shape)
         step = max(1, CHUNK // int(chosen.pairs[members[0]]))
         for start in range(0, len(members), step):
@@ -107,16 +110,10 @@ def _evaluate(predicate: Predicate, boxes: Boxes) -> tuple[Ints, list[NDArray[np
             found = predicate.points(
                 box_points(group.query_lo, group.query_hi), box_points(group.key_lo, group.key_hi)
             )
+            sums[part] = np.count_nonzero(found, axis=(1, 2))
             for member, mask in zip(part, found):
                 masks[member] = mask
-    return class_of, masks
-
-
-def box_points(lo: Ints, hi: Ints) -> Ints:
-    """The points of equally large boxes in row-major order, shape (boxes, points, axes)."""
-    sizes = (hi[0] - lo[0] + 1).tolist()
-    steps = np.stack(np.meshgrid(*(np.arange(size) for size in sizes), indexing="ij"), -1)
-    return lo[:, None, :] + steps.reshape(1, -1, lo.shape[1])
+    return class_of, masks, sums, sums == chosen.pairs
 
 
 def _tile_pairs(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.analysis.contents import content_classes
 from attndsl.analysis.fields import Pyramid
 from attndsl.analysis.layout import Ints
 from attndsl.ir.bounds import GREATEST, LEAST, Bounds
@@ -124,9 +125,16 @@ class Predicate:
         parameters.of_condition(self.condition)
         if parameters.unique:
             return np.arange(len(boxes), dtype=np.int64)
-        columns = self._evaluated(list(parameters.found), boxes, np.int64)
+        columns = list(self._evaluated(list(parameters.found), boxes, np.int64, self._loads))
+        columns += [self._contents(boxes, *looked_up) for looked_up in parameters.contents]
         sizes = np.concatenate([boxes.query_hi - boxes.query_lo, boxes.key_hi - boxes.key_lo], axis=-1)
         return classes([*columns, *sizes.T], len(boxes))
+
+    def _contents(self, boxes: Boxes, field: str, names: tuple[str, ...]) -> Ints:
+        """Which boxes hold the same values of a field."""
+        ends = self._box_values(boxes)
+        lo, hi = (np.stack([ends[name + end] for name in names], -1) for end in (LO, HI))
+        return content_classes(self.fields[field], lo, hi)
 
     def points(self, queries: Ints, keys: Ints) -> Bools:
         """The condition at points: queries (..., q, axes) against keys (..., k, axes) gives (..., q, k)."""
@@ -171,5 +179,12 @@ def make_predicate(
     for role, tokens in ((QUERY, query), (KEY, key)):
         names = (variable.name for variable in tokens.coordinates(role))
         sides.append(tuple(zip(names, tokens.extents(sizes))))
-    ranges = Ranges({name: (0, extent - 1) for name, extent in (*sides[0], *sides[1])})
-    return Predicate(simplify(substitute(where, sizes), ranges), sides[0], sides[1], dict(fields or {}))
+    condition = _at_sizes(where, sides[0] + sides[1], tuple(sizes.items()))
+    return Predicate(condition, sides[0], sides[1], dict(fields or {}))
+
+
+@lru_cache(maxsize=256)
+def _at_sizes(where: Expr, extents: tuple[tuple[str, int], ...], sizes: tuple[tuple[str, int], ...]) -> Expr:
+    """The condition with sizes put in, simplified on these extents; kept, for many tile shapes are tried."""
+    ranges = Ranges({name: (0, extent - 1) for name, extent in extents})
+    return simplify(substitute(where, dict(sizes)), ranges)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attndsl.analysis.attention import HeadClass
+from attndsl.analysis.contents import box_points
 from attndsl.analysis.layout import Brick
-from attndsl.analysis.partial import box_points, look_inside
+from attndsl.analysis.partial import look_inside
 from attndsl.analysis.predicate import Predicate
 from attndsl.analysis.refine import refine
 from attndsl.ir.index import Expr, Var

@@ -83,11 +83,15 @@ def tile_number(coordinates: Ints, layout: Layout) -> Ints:
     return np.asarray(np.ravel_multi_index(tuple(coordinates.T), layout.grid), dtype=np.int64)
 
 
-def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: int) -> float:
-    """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles."""
+def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: int) -> tuple[float, float]:
+    """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles.
+
+    Returns:
+        Those that are full, and those that the bounds leave open.
+    """
     tiles, found = _sampled(predicate, query, key, samples)
-    visited = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum() + len(found.open)
-    return float(visited) / len(tiles)
+    full = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum()
+    return float(full) / len(tiles), len(found.open) / len(tiles)
 
 
 def in_stretches(predicate: Predicate, query: Layout, key: Layout, samples: int) -> bool:
@@ -111,7 +115,8 @@ def in_stretches(predicate: Predicate, query: Layout, key: Layout, samples: int)
 
 def _sampled(predicate: Predicate, query: Layout, key: Layout, samples: int) -> tuple[Ints, Refined]:
     """Some query tiles, and what they visit."""
-    tiles = np.unique(np.linspace(0, tile_count(query) - 1, samples).astype(np.int64))
+    last = tile_count(query) - 1
+    tiles = np.array(sorted({int(place) for place in np.linspace(0, last, samples)}), dtype=np.int64)
     lo = tile_coordinates(query, tiles)
     ends = [
         np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)

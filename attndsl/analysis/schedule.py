@@ -112,9 +112,11 @@ def _runs_of_ranges(query: Layout, key: Layout, full: Ranges) -> tuple[Ints, Int
     axes = len(grid)
     joined = np.minimum(behind.sum(-1), axes - 1)
     parts: list[tuple[Ints, Ints, Ints]] = []
-    for count in np.unique(joined):
+    for count in range(axes):
         group = full.take(joined == count)
-        axis = axes - 1 - int(count)
+        if not len(group):
+            continue
+        axis = axes - 1 - count
         line = (group.key_hi - group.key_lo + 1)[:, axis] * prod(key.grid[axis + 1 :])
         ends = group.key_hi.copy()
         ends[:, axis:] = group.key_lo[:, axis:]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +72,10 @@ def _style(line: str) -> str:
 
 def print_internal(error: Exception) -> None:
     """An apology, where the details are, and how to report them."""
+    import platform
+    import tempfile
+    import traceback
+
     details = "".join(traceback.format_exception(error))
     with tempfile.NamedTemporaryFile("w", prefix="attndsl-error-", suffix=".log", delete=False) as log:
         log.write(f"attndsl {__version__}, Python {platform.python_version()}, {platform.platform()}\n")

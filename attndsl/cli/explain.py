@@ -168,6 +168,7 @@ def _describe_attend(
         "tile": {"q": list(choice.query), "k": list(choice.key)},
         "kernel": op.kernel,
         "why": UNTILED.get(op.kernel) or _fewest(choice.visits / sizes["heads"]),
+        "gpu_tiles": _describe_boxes(program, name, bool(choice.query_steps)),
         "classes": [
             {
                 "heads": list(c.heads),
@@ -178,6 +179,14 @@ def _describe_attend(
             for c, same in zip(found.classes, proved.classes)
         ],
     }
+
+
+def _describe_boxes(program: Program, name: str, split: bool) -> dict[str, Any] | None:
+    """The boxes that the GPU kernels of an attend cut several axes into, by slots, and why."""
+    from attndsl.planning.outlook import program_boxes
+
+    found = None if split else program_boxes(program, [name]).get(name)
+    return None if found is None else {"q": dict(found.query), "k": dict(found.key), "why": found.why}
 
 
 def _print(console: Console, report: dict[str, Any]) -> None:
@@ -211,6 +220,8 @@ def _print_attend(console: Console, attend: dict[str, Any]) -> None:
             console.print(f"  {part if at == 0 else '':9} {line}", markup=False, soft_wrap=True)
     tile = " against ".join("x".join(map(str, attend["tile"][side])) for side in ("q", "k"))
     console.print(f"  tiles     {tile} ({attend['layout']}): {attend['why']}", markup=False, soft_wrap=True)
+    if attend["gpu_tiles"]:
+        console.print(f"  on a GPU  {attend['gpu_tiles']['why']}", markup=False, soft_wrap=True)
     for found in attend["classes"]:
         tiles = found["tiles"]
         who = f"heads {', '.join(map(str, found['heads']))}" if len(attend["classes"]) > 1 else "each head"

@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "explain an error code, or what the compiler found out about a spec",
     "bench": "time the module beside dense attention and FlexAttention on this machine",
     "devices": "list the devices that the simulator knows",
+    "calibrate": "measure this machine's CPU and write a device file for the simulator",
     "list": "list the installed examples and the standard patterns",
 }
 

@@ -1,24 +1,25 @@
-"""The derivative of a real expression by one of its variables, by the chain rule, as an expression."""
+"""The derivative of a real expression by a variable or a look-up, by the chain rule, as an expression."""
 
 from __future__ import annotations
 
 from attndsl.ir.bounds import SYMBOLIC
 from attndsl.ir.functions import FUNCTIONS
-from attndsl.ir.index import Apply, Const, Expr, Var, as_expr
+from attndsl.ir.index import Apply, Const, Expr, Load, Var, as_expr
 from attndsl.ir.walk import postorder
 
 NOTHING, ALL = Const(0.0), Const(1.0)
 
 
-def derivative(expr: Expr, variable: str) -> Expr:
-    """How `expr` changes with `variable`; integers and conditions are constants, whatever they depend on.
+def derivative(expr: Expr, by: Var | Load) -> Expr:
+    """How `expr` changes with a real variable or a look-up.
 
-    Follows the derivatives that `FUNCTIONS` gives beside the values.
+    Integers and conditions are constants, whatever they depend on. Follows the derivatives that `FUNCTIONS`
+    gives beside the values.
     """
     slopes: dict[Expr, Expr] = {}
     for node in postorder([expr]):
         match node:
-            case Var(name) if name == variable:
+            case Var() | Load() if node is by:
                 slopes[node] = ALL
             case Apply(function, args, "real") if any(slopes[arg] is not NOTHING for arg in args):
                 rule = FUNCTIONS[function].derivative

@@ -5,6 +5,7 @@ where the residual depends on the box only through a few numbers, its *parameter
 
     i // 7      offset lo // 7     residual (a + p) // 7    parameter p = lo % 7
     i <= j      parameter i.lo - j.lo, unless the bounds decide it on the whole box
+    label[i]    offset 0, residual the labels of the box: they are compared themselves
 
 Boxes of equal size with equal parameters see the same condition, so one of them stands for all. Offsets
 and parameters are expressions over the box variables, evaluated with numpy like the bounds themselves.
@@ -28,13 +29,16 @@ class Parameters:
 
     Attributes:
         found: the parameters, as integer expressions over the box variables.
-        unique: True if a run-time field is involved, so that no two boxes can be known to be alike.
+        contents: run-time fields that are looked up at the box's own tokens, with the coordinates: boxes
+            are alike if they hold the same values.
+        unique: True if a field is looked up elsewhere, so that no two boxes can be known to be alike.
     """
 
     def __init__(self, bounds: Bounds, origins: Mapping[str, Expr]) -> None:
         self._bounds = bounds
         self._origins = origins
         self.found: dict[Expr, None] = {}
+        self.contents: dict[tuple[str, tuple[str, ...]], None] = {}
         self.unique = False
 
     def of_condition(self, expr: Expr, active: Expr = TRUE) -> None:
@@ -50,8 +54,15 @@ class Parameters:
                 self._undecided(expr, active)
                 for arg in args:
                     self._add(self._offset(arg, active), active)
-            case Load():
-                self.unique = True
+            case Load(field, coords):
+                self._look_up(field, coords)
+
+    def _look_up(self, field: str, coords: tuple[Expr, ...]) -> None:
+        names = tuple(c.name for c in coords if isinstance(c, Var) and c.name in self._origins)
+        if len(names) == len(coords):
+            self.contents[field, names] = None
+        else:
+            self.unique = True
 
     def _add(self, parameter: Expr, active: Expr) -> None:
         gated = apply("select", active, parameter, ZERO)
@@ -71,8 +82,8 @@ class Parameters:
                 return expr
             case Var(name):
                 return self._origins.get(name, expr)
-            case Load():
-                self.unique = True
+            case Load(field, coords):
+                self._look_up(field, coords)
                 return ZERO
             case Apply("+", terms):
                 return apply("+", *(self._offset(term, active) for term in terms))

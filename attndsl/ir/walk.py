@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from attndsl.ir.functions import FUNCTIONS
@@ -101,17 +102,31 @@ def evaluate_all(
     loads: Mapping[str, Callable[..., Any]] | None = None,
 ) -> list[Any]:
     """The values of several expressions that may share subexpressions."""
-    roots = list(exprs)
-    known: dict[Expr, Any] = {}
-    for node in postorder(roots):
-        operands = [known[child] for child in children(node)]
+    roots = tuple(exprs)
+    known: list[Any] = []
+    steps, found = _steps(roots)
+    for node, below in steps:
         match node:
             case Const(value):
-                known[node] = value
+                known.append(value)
             case Var(name):
-                known[node] = values[name]
+                known.append(values[name])
             case Load(field):
-                known[node] = (loads or {})[field](*operands)
+                known.append((loads or {})[field](*(known[at] for at in below)))
             case Apply(function):
-                known[node] = FUNCTIONS[function].value(ns, *operands)
-    return [known[root] for root in roots]
+                known.append(FUNCTIONS[function].value(ns, *(known[at] for at in below)))
+    return [known[at] for at in found]
+
+
+@lru_cache(maxsize=256)
+def _steps(roots: tuple[Expr, ...]) -> tuple[list[tuple[Expr, list[int]]], list[int]]:
+    """The nodes in order, each with the places of its operands, and the places of the roots.
+
+    Kept, because the same expressions are evaluated at many values.
+    """
+    place: dict[Expr, int] = {}
+    steps: list[tuple[Expr, list[int]]] = []
+    for node in postorder(roots):
+        steps.append((node, [place[child] for child in children(node)]))
+        place[node] = len(place)
+    return steps, [place[root] for root in roots]

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from lark import Lark, Token
+from lark import Token
 from lark.exceptions import UnexpectedCharacters
 from lark.lexer import BasicLexer, LexerThread
 
@@ -16,7 +16,7 @@ from attndsl.diagnostics import AttnError, Diagnostic
 from attndsl.ir.problem import Problem, Span
 from attndsl.language import problems as p
 from attndsl.language.limits import MAX_ERRORS, MAX_NAME, MAX_SOURCE
-from attndsl_grammar import grammar
+from attndsl.language.tables import parser
 
 UNKNOWN = "UNKNOWN"
 _UNUSUAL = re.compile(r"[^\x20-\x7e\n\r\t]|\r(?!\n)")
@@ -45,19 +45,6 @@ _FOREIGN_OPERATORS = {
     "∨": "write `or`",
     "¬": "write `not`",
 }
-
-
-@cache
-def parser() -> Lark:
-    """The parser of the grammar."""
-    return Lark(
-        grammar(),
-        parser="lalr",
-        lexer="basic",
-        start="file",
-        propagate_positions=True,
-        maybe_placeholders=True,
-    )
 
 
 @cache

@@ -12,10 +12,11 @@ from attndsl.diagnostics import AttnError, Diagnostic
 from attndsl.language import syntax
 from attndsl.language.build_tree import TreeBuilder
 from attndsl.language.layout import BOUNDARIES, ITEMS, arrange
-from attndsl.language.lexer import bad_names, parser, tokenize
+from attndsl.language.lexer import bad_names, tokenize
 from attndsl.language.limits import MAX_ERRORS
 from attndsl.language.mishap import Mishap
 from attndsl.language.syntax_errors import explain
+from attndsl.language.tables import parser
 
 
 def parse(text: str, file: str) -> syntax.File:

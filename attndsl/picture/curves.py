@@ -51,8 +51,8 @@ def curves(sweep: Sweep) -> Scene:
         while any(abs(at - taken) < 15 for taken in labels):
             at += 15
         labels.append(at)
-        items.append(Text(LEFT + WIDTH + 14, at, name, 12, palette.INK))
-        items.append(Box(LEFT + WIDTH + 6, at - 8, 4, 8, colour))
+        items.append(Text(LEFT + WIDTH + 24, at, name, 12, palette.INK))
+        items.append(Box(LEFT + WIDTH + 14, at - 8, 5, 8, colour))
     words = "; ".join(f"{point.value}: {point.report.waterfall.predicted:.3g}" for point in sweep.points)
     size = LEFT + WIDTH + RIGHT, TOP + HEIGHT + BOTTOM
     return Scene(*size, tuple(items), f"Speed-up by {sweep.name}", words)

@@ -21,11 +21,13 @@ from attndsl.study.study import Study
 
 MARK = "<!-- written by attndsl simulate -->"
 STYLE = """
-:root { color-scheme: light; --ink: #1c2026; --soft: #626a75; --rule: #c9ced5; --bar: #104e8b;
-  --wash: #eef1f4; }
+:root { color-scheme: light dark; --ink: #1c2026; --soft: #626a75; --rule: #c9ced5; --bar: #104e8b;
+  --good: #2f855a; --wash: #eef1f4; --paper: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e7eb; --soft: #a0a8b3; --rule: #3d444d;
+  --bar: #5b9bd8; --good: #55b685; --wash: #22272e; --paper: #16191d; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; color: var(--ink);
-  margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 68rem; background: #fff; }
+  margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 76rem; background: var(--paper); }
 h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.15rem; margin: 2.6rem 0 .8rem; }
 p { margin: .3rem 0; max-width: 46rem; } .soft { color: var(--soft); }
 .key { display: flex; flex-wrap: wrap; gap: 2.5rem; margin: 1.4rem 0 0; }
@@ -34,11 +36,18 @@ p { margin: .3rem 0; max-width: 46rem; } .soft { color: var(--soft); }
 .fall { display: grid; grid-template-columns: 10.5rem 4.5rem 1fr; gap: .35rem .9rem; align-items: center; }
 .fall .value { text-align: right; font-variant-numeric: tabular-nums; }
 .bar { height: 1.15rem; background: var(--bar); min-width: 2px; border-radius: 2px; }
-.bar.predicted { background: #2f855a; } .fall small { color: var(--soft); }
+.bar.predicted { background: var(--good); } .fall small { color: var(--soft); }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .3rem 1.4rem .3rem 0;
   border-bottom: 1px solid var(--rule); vertical-align: top; } th { font-weight: 600; }
+td.number, th.number, td:first-child { white-space: nowrap; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+.scroll { overflow-x: auto; margin: .6rem 0; }
+svg { display: block; max-width: 100%; min-width: 54rem; height: auto; border-radius: 4px; }
+li { margin: .3rem 0; max-width: 46rem; } ul { padding-left: 1.2rem; }
+@media (max-width: 42rem) {
+  body { padding: 1.5rem 1rem 3rem; } h1 { font-size: 1.4rem; } .key { gap: 1rem 1.6rem; }
+  .fall { grid-template-columns: 1fr auto; } .fall .bar { grid-column: 1 / -1; margin-bottom: .5rem; }
+  td, th { padding-right: .9rem; } }
 pre { background: var(--wash); padding: .9rem 1.1rem; overflow-x: auto; border-radius: 4px;
   font-size: .85rem; }
 """
@@ -106,7 +115,9 @@ def _summary(study: Study) -> Iterator[str]:
         yield _figure(f"{study.whole.speedup:.2f}x", share)
     yield "</div>"
     if report.complexity:
-        yield f"<p>Operations: {escape(report.complexity)}; leading order {escape(report.leading)}.</p>"
+        words = f" ({report.complexity_words})" if report.complexity_words else ""
+        text = f"Operations: {report.complexity}{words}; leading order {report.leading}."
+        yield f"<p>{escape(text)}</p>"
 
 
 def _figure(value: str, words: str) -> str:

@@ -144,7 +144,8 @@ def _closing(report: Report) -> Iterator[str]:
         f"{amount(report.peak_bytes)}B of memory at most"
     )
     if report.complexity:
-        yield f"operations: {report.complexity}; leading order {report.leading}"
+        words = f" ({report.complexity_words})" if report.complexity_words else ""
+        yield f"operations: {report.complexity}{words}; leading order {report.leading}"
     if report.crossover is not None:
         yield f"faster than dense attention from {report.crossover:,} tokens"
     if report.sampled:

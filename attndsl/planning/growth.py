@@ -9,16 +9,17 @@ from math import lcm
 from attndsl.analysis.layout import Brick
 from attndsl.diagnostics import AttnError
 from attndsl.ir.index import TRUE, Apply, Const, Expr, Var
+from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import Axis, Pairs
-from attndsl.ir.walk import fields, postorder, substitute, variables
+from attndsl.ir.walk import evaluate, fields, postorder, substitute, variables
 from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.sizes import check_sizes
 from attndsl.planning.tiles import balanced
 from attndsl.simulation.complexity import fitted_pairs
 from attndsl.simulation.counts import count_tiles
-from attndsl.simulation.program import simulate_program
+from attndsl.simulation.program import pass_factor, simulate_program
 from attndsl.simulation.report import Report
 from attndsl.simulation.setting import Setting
 from attndsl.simulation.tiling import counted
@@ -59,6 +60,21 @@ def complexity(program: Program) -> Complexity:
     leading = sum((_leading(formula, program) for formula in largest), Const(0))
     widths = {f"{v.name}.width": Var("d") for v in program.inputs if v.type.heads is not None}
     return Complexity(substitute(total, widths), substitute(leading, widths))
+
+
+def formula_error(formula: Expr, program: Program, extents: Mapping[str, int], report: Report) -> float:
+    """By how much the formula is off the operations that were counted; 0 where it says nothing about them.
+
+    It is exact where what the masks divide coordinates by divides the extents.
+    """
+    setting = report.setting
+    known = {**setting.sizes(program, extents), "d": setting.dim}
+    tiled = all(attend.part is not None or attend.tiling.attend.contracts for attend in report.attends)
+    counted = report.flops / (setting.batch * pass_factor(setting))
+    if not tiled or not counted or setting.queries is not None or not variables(formula) <= known.keys():
+        return 0.0
+    error = int(evaluate(formula, known, EXACT)) / counted - 1
+    return error if abs(error) > 1e-6 else 0.0
 
 
 def _attend_flops(program: Program, op: Attend) -> Expr:
@@ -175,28 +191,35 @@ def _leading(formula: Expr, program: Program) -> Expr:
     return total
 
 
-def crossover_tokens(program: Program, setting: Setting, report: Report) -> int | None:
+def crossover_tokens(
+    program: Program, extents: Mapping[str, int], setting: Setting, report: Report
+) -> int | None:
     """The least number of queries at which the program is faster than dense attention, nearly.
 
     Extents grow together; tiles are those of the report. None where extents are fixed or it is never faster.
+
+    Args:
+        extents: those of the report.
     """
     paired = any(isinstance(value.op.key_tokens.origin, Pairs) for value in program.attends)
     if not program.symbols or setting.queries is not None or paired:
         return None
     tilings = {attend.name: attend.tiling for attend in report.attends}
-    tried: dict[tuple[int, ...], tuple[int, bool]] = {}
+    result = program.value(program.results[0]).type.tokens
+    own = tuple(extents[symbol] for symbol in program.symbols)
+    count = result.count(setting.sizes(program, extents))
+    tried = {own: (count, report.seconds < report.dense_seconds)}
 
     def faster(tokens: int) -> tuple[int, bool]:
         target = {axes: max(1, round(tokens ** (1 / axes))) for axes in (1, 2, 3)}
-        extents = sizes_near(program, target, heads=setting.heads)
-        key = tuple(extents.values())
+        near = sizes_near(program, target, heads=setting.heads)
+        key = tuple(near[symbol] for symbol in program.symbols)
         if key not in tried:
-            sizes = setting.sizes(program, extents)
+            sizes = setting.sizes(program, near)
             sampled = sample_fields(program, sizes, heads=setting.heads)
             planned = {name: counted(tiles, sizes, setting, sampled) for name, tiles in tilings.items()}
             found = simulate_program(program, sizes, setting, planned, sampled)
-            count = program.value(program.results[0]).type.tokens.count(sizes)
-            tried[key] = count, found.seconds < found.dense_seconds
+            tried[key] = result.count(sizes), found.seconds < found.dense_seconds
         return tried[key]
 
     try:

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import log2, prod
+from math import log2
 
-from attndsl.analysis.attention import HeadPredicate, head_classes
-from attndsl.analysis.layout import make_layout, tile_count
-from attndsl.analysis.refine import sampled_visits
 from attndsl.diagnostics import AttnError, fail
-from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
 from attndsl.ir.tokens import TokenSet
-from attndsl.ir.walk import variables
+from attndsl.planning.ranking import Ranking, bricks
 from attndsl.planning.residues import candidate_steps, split_attend
 from attndsl.planning.tiles import candidates
 from attndsl.simulation.attention import attend_time
 from attndsl.simulation.counts import Fields
-from attndsl.simulation.cycles import tile_cycles
-from attndsl.simulation.operators import count_of, widths_of
+from attndsl.simulation.operators import widths_of
 from attndsl.simulation.problems import BadOption
 from attndsl.simulation.setting import Setting
-from attndsl.simulation.slots import mask_slots
 from attndsl.simulation.tiles import occupancy
 from attndsl.simulation.tiling import Planned, Tile, Tiling, counted, tile_kind, tiling
 
+Boxes = Callable[[tuple[int, ...], int], Iterable[Tile]]
+"""Shapes of boxes of so many slots, for tokens of these extents."""
 SLOTS = ((128, 128), (128, 64), (64, 64))
 """Queries and keys of tiles that compile cleanly on GPUs."""
 SMALL_SLOTS = ((64, 32), (32, 32), (16, 16))
 """Where none of these fits: wide heads, little shared memory."""
 MOST_WIDTH = 1024
 """Wider vectors are not attended to tile by tile."""
-SAMPLES = 6
-"""Query tiles looked at to rank shapes."""
 FINALISTS = 2
 """Shapes whose tiles are counted in full and simulated."""
+CLOSE = 1.25
+"""The second of them only if it is estimated to take no longer than so many times the first."""
 
 
 @dataclass(frozen=True)
@@ -64,41 +60,45 @@ def plan_attend(
     if not forced and max(widths_of(attend, sizes)) > MOST_WIDTH:
         why = "too wide for tiles: plain products and a softmax"
         return Planned(Tiling(attend, (), (), "unfused", why), None)
-    shapes = _finalists(attend, sizes, setting, fields, forced or Forced())
-    every = [counted(found, sizes, setting, fields) for found in shapes]
+    ranked = _ranked(attend, sizes, setting, fields, forced or Forced())
+    close = [found for cost, found in ranked[:FINALISTS] if cost <= CLOSE * ranked[0][0]]
+    every = [counted(found, sizes, setting, fields) for found in close or [ranked[0][1]]]
     times = [attend_time(found.work, setting.device, setting.kernel).total for found in every if found.work]
     best = every[times.index(min(times))]
-    return replace(best, tiling=replace(best.tiling, why="as asked for" if forced else _why(times)))
+    why = "as asked for" if forced else _why(times, [cost for cost, _ in ranked])
+    return replace(best, tiling=replace(best.tiling, why=why))
 
 
 def _residues(steps: tuple[int, ...]) -> str:
     return f"residue classes {'x'.join(map(str, steps))}"
 
 
-def _finalists(
+def _ranked(
     attend: Attend, sizes: Mapping[str, int], setting: Setting, fields: Fields, forced: Forced
-) -> list[Tiling]:
-    """The best by sampled visits: first among forms of one size, then among sizes of that form."""
+) -> list[tuple[float, Tiling]]:
+    """The best shape of every size with its estimated cycles, cheapest first.
+
+    All boxes are tried where each costs little to look at; else forms are compared at the largest size, and
+    the best of them at the others. Shapes that do not fit the device are there only if none does.
+    """
+    rank = Ranking(sizes, setting, fields)
     largest, *others = _slots(attend, sizes, setting)
-    shapes = list(_shapes(attend, sizes, setting, forced, largest))
-    if forced.query is not None and forced.key is not None:
-        return shapes
-    ranked = _ranked(shapes, sizes, setting, fields)
-    shapes = [*ranked[:FINALISTS], *(_resized(ranked[0], sizes, slots, forced) for slots in others)]
-    return _ranked(list(dict.fromkeys(shapes)), sizes, setting, fields)[:FINALISTS]
+    shapes = _best(rank, _shapes(attend, rank, forced, largest))[:1]
+    for slots in others if forced.query is None or forced.key is None else []:
+        every = list(_shapes(attend, rank, forced, slots)) if rank.exact(attend) else []
+        shapes += _best(rank, [_resized(shapes[0][1], sizes, slots, forced), *every])[:1]
+    shapes.sort(key=lambda found: found[0])
+    return [found for found in shapes if found[0] < float("inf")] or shapes[:1]
 
 
-def _ranked(shapes: list[Tiling], sizes: Mapping[str, int], setting: Setting, fields: Fields) -> list[Tiling]:
-    """Cheapest first; those that do not fit only if none does."""
-    costs = [(_rough(found, sizes, setting, fields), at) for at, found in enumerate(shapes)]
-    fitting = [(cost, at) for cost, at in costs if cost < float("inf")]
-    return [shapes[at] for _, at in sorted(fitting or costs[:1])]
+def _best(rank: Ranking, shapes: Iterable[Tiling]) -> list[tuple[float, Tiling]]:
+    """Cheapest first; of equals, the first."""
+    return sorted(((rank.cycles(found), found) for found in shapes), key=lambda found: found[0])
 
 
-def _shapes(
-    attend: Attend, sizes: Mapping[str, int], setting: Setting, forced: Forced, slots: tuple[int, int]
-) -> Iterator[Tiling]:
+def _shapes(attend: Attend, rank: Ranking, forced: Forced, slots: tuple[int, int]) -> Iterator[Tiling]:
     """The forms of a size: stretches, and boxes and residue classes where the kernel knows them."""
+    sizes, setting = rank.sizes, rank.setting
     every = list(candidate_steps(attend)) if setting.kernel.bricks and not forced else []
     for steps in dict.fromkeys([None, *every[1:][-1:]]):  # as written, and split along every axis that can be
         split, layout = attend, ""
@@ -107,8 +107,9 @@ def _shapes(
         query, key = split.query_tokens.extents(sizes), split.key_tokens.extents(sizes)
         asked_q = _read(forced.query, "--tile-q", split.query_tokens, query)
         asked_k = _read(forced.key, "--tile-k", split.key_tokens, key)
-        for q in _sides(query, slots[0], setting) if asked_q is None else [asked_q]:
-            for k in _sides(key, slots[1], setting) if asked_k is None else [asked_k]:
+        boxes = bricks if rank.exact(split) else candidates
+        for q in _sides(query, slots[0], setting, boxes) if asked_q is None else [asked_q]:
+            for k in _sides(key, slots[1], setting, boxes) if asked_k is None else [asked_k]:
                 if forced or (len(q) == len(query)) == (len(k) == len(key)) or len(query) != len(key):
                     found = tiling(split, q, k)
                     yield replace(found, layout=layout) if layout else found
@@ -159,45 +160,22 @@ def _fits(attend: Attend, sizes: Mapping[str, int], setting: Setting, slots: tup
     return True
 
 
-def _sides(extents: tuple[int, ...], slots: int, setting: Setting) -> list[Tile]:
+def _sides(extents: tuple[int, ...], slots: int, setting: Setting, boxes: Boxes) -> list[Tile]:
     """A stretch in row-major order, or boxes of about so many slots."""
     if len(extents) == 1:
         return [(slots,)]
     stretch: list[Tile] = [(slots,)]
-    return [*candidates(extents, slots), *stretch] if setting.kernel.bricks else stretch
+    return [*boxes(extents, slots), *stretch] if setting.kernel.bricks else stretch
 
 
-def _rough(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: Fields) -> float:
-    """Cycles by the bounds of the mask on a sample of query tiles; infinite where the tile does not fit."""
-    attend = found.attend
-    query = make_layout(attend.query_tokens.extents(sizes), found.query)
-    key = make_layout(attend.key_tokens.extents(sizes), found.key)
-    kind = tile_kind(attend, sizes, setting, prod(found.query), prod(found.key))
-    try:
-        fits = occupancy(setting.device, setting.kernel, kind.queries, kind.keys, kind.widths, setting.dtype)
-    except AttnError:
-        return float("inf")
-    mask = 0.0 if attend.where is TRUE else mask_slots(attend.where)
-    cycles = tile_cycles(kind, setting.device, setting.kernel, mask).time(
-        setting.kernel.unoverlapped(fits.blocks)
-    )
-    predicates = _predicates(attend, sizes, fields)
-    visits = sum(sampled_visits(p.predicate, query, key, SAMPLES) * len(p.heads) for p in predicates)
-    heads = sum(len(p.heads) for p in predicates)
-    prologue = setting.device.measured.prologue_cycles / fits.blocks
-    return tile_count(query) * (visits / heads * cycles + prologue)
-
-
-def _predicates(attend: Attend, sizes: Mapping[str, int], fields: Fields) -> list[HeadPredicate]:
-    heads = count_of(attend.type.heads, sizes) if "head" in variables(attend.where) else 1
-    return head_classes(attend, {**sizes, "heads": heads}, fields)
-
-
-def _why(times: list[float]) -> str:
-    if len(times) == 1:
-        return "the only shape that fits"
-    least, *others = sorted(times)
-    return f"{others[0] / least:.2f}x faster than the next best of the shapes tried, by simulated time"
+def _why(times: list[float], estimates: list[float]) -> str:
+    tried = "than the next best of the shapes tried"
+    if len(times) > 1:
+        least, *others = sorted(times)
+        return f"{others[0] / least:.2f}x faster {tried}, by simulated time"
+    if len(estimates) > 1:
+        return f"an estimated {estimates[1] / estimates[0]:.1f}x faster {tried}"
+    return "the only shape that fits"
 
 
 def _read(given: str | None, option: str, tokens: TokenSet, extents: tuple[int, ...]) -> Tile | None:

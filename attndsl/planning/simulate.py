@@ -8,16 +8,19 @@ from dataclasses import replace
 from attndsl.diagnostics import fail
 from attndsl.ir.program import Program
 from attndsl.ir.text import show
-from attndsl.planning.growth import complexity, crossover_tokens
+from attndsl.planning.growth import complexity, crossover_tokens, formula_error
+from attndsl.planning.host import plan_on_host
 from attndsl.planning.layouts import Forced, plan_attend
 from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.relations import refuse_relations
 from attndsl.planning.sizes import check_sizes
+from attndsl.simulation.counts import Fields
 from attndsl.simulation.decode import last_queries
 from attndsl.simulation.problems import BadOption, CannotDecode
 from attndsl.simulation.program import simulate_program
 from attndsl.simulation.report import Report
 from attndsl.simulation.setting import Setting
+from attndsl.simulation.tiling import Planned
 
 EXTENTS = {1: 16384, 2: 128, 3: 32}
 """Extents where none are given, by the number of axes."""
@@ -44,8 +47,16 @@ def simulate(
     if setting.queries is not None:
         program = _decoding(program, sizes, setting.queries)
     fields = sample_fields(program, sizes, heads=setting.heads)
-    planned = {value.name: plan_attend(value.op, sizes, setting, fields, forced) for value in program.attends}
+    planned = _planned(program, sizes, setting, fields, forced)
     return simulate_program(program, sizes, setting, planned, fields)
+
+
+def _planned(
+    program: Program, sizes: Mapping[str, int], setting: Setting, fields: Fields, forced: Forced | None
+) -> dict[str, Planned]:
+    if setting.device.host is not None:
+        return plan_on_host(program, sizes, setting, fields, forced)
+    return {value.name: plan_attend(value.op, sizes, setting, fields, forced) for value in program.attends}
 
 
 def _check_tokens(program: Program, sizes: Mapping[str, int]) -> None:
@@ -67,8 +78,14 @@ def simulate_in_full(
     """As `simulate`, with the operations as a formula and the length from which the program is faster."""
     report = simulate(program, extents, setting, forced)
     formula = complexity(program)
-    crossover = crossover_tokens(program, setting, report)
-    return replace(report, complexity=show(formula.total), leading=show(formula.leading), crossover=crossover)
+    crossover = crossover_tokens(program, extents, setting, report)
+    return replace(
+        report,
+        complexity=show(formula.total),
+        leading=show(formula.leading),
+        complexity_error=formula_error(formula.total, program, extents, report),
+        crossover=crossover,
+    )
 
 
 def _decoding(program: Program, sizes: Mapping[str, int], queries: int) -> Program:

@@ -170,10 +170,9 @@ class SizeSearch:
         derived = [extent for extent in extents if variables(extent) == {symbol}]
         every_pair = any(len(r.coordinates) > 1 for r in alone)
         most = self.pairwise if every_pair else max(4 * target, 160)
-        every = sorted(range(1, most), key=lambda value: (abs(value - target), value))
         fitting = (
             value
-            for value in every
+            for value in _nearest(target, most)
             if all(r.holds({symbol: value, "heads": self._heads}) for r in alone)
             and all(evaluate(extent, {symbol: value}, EXACT) >= 1 for extent in derived)
         )
@@ -185,6 +184,14 @@ class SizeSearch:
         except AttnError:
             return False
         return True
+
+
+def _nearest(target: int, most: int) -> Iterator[int]:
+    """The numbers from 1 to `most - 1`, those next to the target first, of two equally near the smaller."""
+    for distance in range(most + target):
+        for value in dict.fromkeys((target - distance, target + distance)):
+            if 1 <= value < most:
+                yield value
 
 
 def _names(requirement: object) -> set[str]:

@@ -160,7 +160,7 @@ def visit_cost(queries: int, run: int) -> float:
 
 def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:
     """Visited key slots per query slot that holds a token, over all heads."""
-    visits = sum(sampled_visits(p.predicate, query, key, samples) * len(p.heads) for p in predicates)
+    visits = sum(sum(sampled_visits(p.predicate, query, key, samples)) * len(p.heads) for p in predicates)
     tokens = prod(query.extents) / tile_count(query)
     return visits * slots(query) * slots(key) / tokens
 

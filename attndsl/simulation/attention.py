@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.simulation.costs import Host
 from attndsl.simulation.counts import ClassCounts, TileCounts
 from attndsl.simulation.cycles import TileCycles, TileKind, tile_cycles
 from attndsl.simulation.device import DTYPE_BYTES, Device
+from attndsl.simulation.host import READ_IN_PLACE, Access, host_time, score_seconds
 from attndsl.simulation.launch import makespan, split_span
 from attndsl.simulation.profile import STRIDED_COPIES, Profile
 from attndsl.simulation.slots import EDGE_MASK
@@ -30,6 +33,7 @@ class AttendWork:
         batch: batch elements.
         kv_heads: heads of keys and values.
         permuted: whether tiles are boxes, which some kernels permute tensors for.
+        access: how a CPU finds the keys of a query tile.
     """
 
     counts: TileCounts
@@ -37,6 +41,7 @@ class AttendWork:
     batch: int
     kv_heads: int
     permuted: bool
+    access: Access = READ_IN_PLACE
 
     @property
     def flops(self) -> int:
@@ -97,6 +102,8 @@ def attend_time(work: AttendWork, device: Device, profile: Profile) -> AttendTim
     Raises:
         AttnError: the tile does not fit.
     """
+    if device.host is not None:
+        return _on_host(work, device, device.host)
     kind = work.kind
     fits = occupancy(device, profile, kind.queries, kind.keys, kind.widths, kind.dtype)
     capacity = device.units * fits.blocks
@@ -118,6 +125,27 @@ def attend_time(work: AttendWork, device: Device, profile: Profile) -> AttendTim
     by = by or (partial if work.counts.partial > work.counts.full else full).longest
     return AttendTime(
         plain, masked, fixed, seconds, limited, permuted, total, full, partial, prologue, fits, by
+    )
+
+
+def _on_host(work: AttendWork, device: Device, host: Host) -> AttendTime:
+    """The time of the torch path: nothing overlaps, and cores share the work evenly."""
+    kind = work.kind
+    visited = [(found.full, found.partial, found.heads * work.batch) for found in work.counts.classes]
+    queries = work.counts.tokens[0]
+    outputs = work.batch * work.counts.heads * queries * kind.widths.value * DTYPE_BYTES[kind.dtype]
+    found = host_time(host, kind, work.access, visited, outputs)
+    steps = list(accumulate((found.scores, found.masks, found.sides, found.gathers, found.steps)))
+    cycles = device.units * device.measured.clock_ghz * 1e9 * kind.queries * kind.keys
+    cost = score_seconds(host, kind)
+    full = TileCycles(cost.tensor * cycles, cost.exp * cycles, cost.issue * cycles)
+    partial = replace(full, mask=cost.mask * cycles)
+    by = "gathered keys" if found.gathers > 0.5 * steps[-1] else full.longest
+    launch = device.measured.launch_us * 1e-6
+    scores, masked, sides, gathered, stepped = steps
+    return AttendTime(
+        *(scores, masked, sides, sides, gathered, gathered, stepped + launch),
+        *(full, partial, 0.0, Occupancy(1, 1), by),
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attndsl.analysis.attention import HeadClass, analyse
+from attndsl.analysis.attention import HeadPredicate, head_classes
 from attndsl.analysis.layout import Ints, Layout, slots, tile_count
-from attndsl.analysis.schedule import FULL
+from attndsl.analysis.separable import Separated
 from attndsl.ir.ops import Attend
 from attndsl.ir.walk import variables
 from attndsl.simulation.slots import mask_slots
@@ -104,23 +104,15 @@ def count_tiles(
     """Exact counts of an attend at the given layouts; partial is exactly what is neither full nor empty."""
     varies = "head" in variables(attend.where)
     known = {**sizes, "heads": heads if varies else 1}
-    found = analyse(attend, known, query, key, fields)
-    batches = len({members.batch for members in found.classes})
-    repeat = 1 if varies else heads
-    classes = tuple(_counts(members, len(members.heads) * repeat) for members in found.classes)
-    if batches > 1:
+    found = head_classes(attend, known, fields)
+    if len({members.batch for members in found}) > 1:
         raise ValueError("fields of one batch element are expected")
+    repeat = 1 if varies else heads
+    classes = tuple(_counts(members, query, key, len(members.heads) * repeat) for members in found)
     return TileCounts(query, key, classes)
 
 
-def _counts(found: HeadClass, heads: int) -> ClassCounts:
-    schedule = found.schedule
-    full = schedule.mask_class == FULL
-    count = tile_count(schedule.query)
-
-    def per_tile(chosen: NDArray[np.bool_]) -> Ints:
-        lengths = schedule.length[chosen]
-        return np.bincount(schedule.row[chosen], weights=lengths, minlength=count).astype(np.int64)
-
-    mask = mask_slots(found.predicate.condition)
-    return ClassCounts(heads, found.counts.pairs, per_tile(full), per_tile(~full), mask)
+def _counts(members: HeadPredicate, query: Layout, key: Layout, heads: int) -> ClassCounts:
+    found = Separated(members.predicate).counts(query, key)
+    mask = mask_slots(members.predicate.condition)
+    return ClassCounts(heads, found.pairs, found.full, found.visited - found.full, mask)

@@ -53,7 +53,11 @@ class TileCycles:
 
 @dataclass(frozen=True)
 class TileKind:
-    """What one pair of tiles is: its slots, widths, and what its scores cost."""
+    """What one pair of tiles is: its slots, widths, and what its scores cost.
+
+    Attributes:
+        held: whether a CPU holds the scores in memory: PyTorch's fused attention has no score functions.
+    """
 
     queries: int
     keys: int
@@ -61,6 +65,7 @@ class TileKind:
     score: PairCost
     dtype: str
     direction: Pass = "fwd"
+    held: bool = False
 
 
 def tile_cycles(kind: TileKind, device: Device, profile: Profile, mask: float) -> TileCycles:

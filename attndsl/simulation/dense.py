@@ -65,6 +65,8 @@ def dense_attention(program: Program, sizes: Mapping[str, int], setting: Setting
         queries = min(queries, setting.queries)
     heads = max((count_of(v.op.type.heads, sizes) for v in program.attends), default=setting.heads)
     shapes = DECODING_SHAPES if setting.queries is not None else SHAPES
+    if setting.device.host is not None:  # one call of PyTorch's fused attention
+        shapes = ((queries, key.count(sizes)),)
     works = [dense_work(queries, key.count(sizes), shape, heads, setting) for shape in shapes]
     found: list[tuple[float, int, AttendWork]] = []
     for at, work in enumerate(works):

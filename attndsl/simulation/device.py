@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from attndsl.diagnostics import fail
+from attndsl.simulation.costs import Host
 from attndsl.simulation.problems import BadDevice, NoSuchDtype, UnknownDevice
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 """Bytes per element of the types that kernels compute in."""
+
+
+NO_GPU: Mapping[str, Any] = {
+    "exponentials": 1.0,
+    "lanes": 1.0,
+    "shared_kib": 1e9,
+    "registers_kib": 1e9,
+    "queries_in_shared": False,
+}
+NO_GPU_MEASURED: Mapping[str, Any] = {"l2_gbps": 1e9, "prologue_cycles": 1e-9}
+"""What the file of a CPU leaves out: nothing that its torch path depends on."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Device:
         exponentials, lanes: special functions and plain results per cycle and unit.
         shared_kib, registers_kib: shared memory of a block and registers of a unit, in KiB.
         memory_gb, memory_gbps, l2_mib: size and peak rate of memory, size of the last-level cache.
+        host: what the torch path costs, if the device is a CPU; units are cores then.
     """
 
     name: str
@@ -65,6 +78,7 @@ class Device:
     l2_mib: float
     tflops: Mapping[str, float]
     measured: Measured
+    host: Host | None = None
 
     def product_rate(self, dtype: str) -> float:
         """Operations of matrix products per cycle and unit, e.g. 4096 for bfloat16 on an H100.
@@ -117,8 +131,14 @@ def read_device(name: str, text: str) -> Device:
         found: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise fail(BadDevice(name, f"it is not TOML: {error}")) from None
-    measured = found.pop("measured", {})
-    _check(name, found, {field.name for field in fields(Device)} - {"name", "measured"})
+    measured, host = found.pop("measured", {}), found.pop("host", None)
+    if host is not None:
+        found, measured = (
+            {**NO_GPU, **found},
+            {**NO_GPU_MEASURED, **measured} if isinstance(measured, dict) else measured,
+        )
+        _check(name, host, {field.name for field in fields(Host)}, "host")
+    _check(name, found, {field.name for field in fields(Device)} - {"name", "measured", "host"})
     _check(name, measured, {field.name for field in fields(Measured)})
     title, in_shared, tflops = (found.pop(entry) for entry in ("title", "queries_in_shared", "tflops"))
     if not isinstance(title, str) or not isinstance(in_shared, bool):
@@ -127,16 +147,18 @@ def read_device(name: str, text: str) -> Device:
         raise fail(BadDevice(name, f"`[tflops]` lists rates of {', '.join(DTYPE_BYTES)}"))
     if not isinstance(found["units"], int):
         raise fail(BadDevice(name, "`units` is a whole number"))
-    for entry, value in {**found, **measured, **tflops}.items():
+    for entry, value in {**found, **measured, **tflops, **(host or {})}.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < inf:
             raise fail(BadDevice(name, f"`{entry}` must be a positive number"))
     rates = Measured(**measured)
-    return Device(name=name, title=title, queries_in_shared=in_shared, tflops=tflops, measured=rates, **found)
+    costs = None if host is None else Host(**host)
+    given = {"queries_in_shared": in_shared, "tflops": tflops, "measured": rates, "host": costs}
+    return Device(name=name, title=title, **given, **found)
 
 
-def _check(name: str, found: Any, expected: set[str]) -> None:
+def _check(name: str, found: Any, expected: set[str], table: str = "measured") -> None:
     if not isinstance(found, dict):
-        raise fail(BadDevice(name, "`[measured]` is a table"))
+        raise fail(BadDevice(name, f"`[{table}]` is a table"))
     for entry in sorted(expected - found.keys()):
         raise fail(BadDevice(name, f"`{entry}` is missing"))
     for entry in sorted(found.keys() - expected):

@@ -71,7 +71,9 @@ def simulate_program(
     kept = _seconds(prepared.kept, setting)
     dense_seconds = sum(part.total for part in dense_parts) + kept
     other, arithmetic = _seconds(prepared.others, setting), _arithmetic(prepared.others, setting)
-    fall = waterfall(_bounds(prepared, setting, program), dense_seconds, parts, arithmetic, other)
+    on_host = setting.device.host is not None
+    bounds = _bounds(prepared, setting, program)
+    fall = waterfall(bounds, dense_seconds, parts, arithmetic, other, on_host)
     seconds = sum(part.time.total for part in parts) + other
     by_name = dict(zip(prepared.attends, parts[:: len(setting.passes)]))
     attends = tuple(
@@ -126,7 +128,8 @@ def _arithmetic(works: Sequence[Work], setting: Setting) -> float:
     return setting.device.seconds(flops / rate)
 
 
-def _factor(setting: Setting) -> float:
+def pass_factor(setting: Setting) -> float:
+    """Operations of the passes asked for over those of the forward pass."""
     return sum(BACKWARD_FLOPS if way == "bwd" else 1.0 for way in setting.passes)
 
 
@@ -175,7 +178,7 @@ def _report(
     seconds: float,
     fields: Fields,
 ) -> Report:
-    factor = _factor(setting)
+    factor = pass_factor(setting)
     works = prepared.attends.values()
     kept = sum(work.flops for work in prepared.kept)
     others = sum(work.flops for work in prepared.others)

@@ -80,6 +80,7 @@ class Report:
         bytes, peak_bytes: memory traffic and the most memory held.
         dense_seconds, seconds: times.
         complexity: operations as a formula; `leading` its term that grows fastest.
+        complexity_error: by what share the formula is off what was counted; 0 where it is exact.
         crossover: the least number of tokens at which the program is faster than dense attention.
     """
 
@@ -96,6 +97,7 @@ class Report:
     seconds: float
     complexity: str = ""
     leading: str = ""
+    complexity_error: float = 0.0
     crossover: int | None = None
     sampled: tuple[str, ...] = ()
 
@@ -103,6 +105,17 @@ class Report:
     def speedup(self) -> float:
         """Predicted, over dense attention."""
         return self.waterfall.predicted
+
+    @property
+    def complexity_words(self) -> str:
+        """What the formula is worth at this shape; empty where it is exact."""
+        if not self.complexity_error:
+            return ""
+        side = "above" if self.complexity_error > 0 else "below"
+        return (
+            f"{abs(self.complexity_error):.2%} {side} the count at this shape; "
+            "exact at multiples of what the mask divides by"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON data."""
@@ -134,6 +147,7 @@ class Report:
             "predicted_speedup": fall.predicted,
             "complexity": self.complexity,
             "leading_order": self.leading,
+            "complexity_error": self.complexity_error,
             "crossover": self.crossover,
             "sampled_fields": list(self.sampled),
             "attends": [attend.to_dict() for attend in self.attends],

@@ -11,12 +11,15 @@ from attndsl.ir.ops import Attend
 from attndsl.simulation.attention import AttendWork
 from attndsl.simulation.counts import Fields, count_tiles
 from attndsl.simulation.cycles import TileKind
+from attndsl.simulation.host import READ_IN_PLACE, Access
 from attndsl.simulation.operators import count_of, widths_of
 from attndsl.simulation.setting import Setting
 from attndsl.simulation.slots import score_cost
 from attndsl.simulation.tiles import Widths
 
 Tile = tuple[int, ...]
+WHOLE_LAYOUT = "whole"
+"""The layout of one tile that holds everything, whatever the extents."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Tiling:
         query, key: one size per axis, or one for stretches in row-major order.
         layout: its name.
         why: why it was chosen.
+        access: how a CPU finds the keys of a query tile.
     """
 
     attend: Attend
@@ -35,11 +39,12 @@ class Tiling:
     key: Tile
     layout: str
     why: str = ""
+    access: Access = READ_IN_PLACE
 
     @property
     def permuted(self) -> bool:
         """Whether tiles are not stretches of tokens in row-major order."""
-        return self.layout != "raster"
+        return self.layout not in ("raster", WHOLE_LAYOUT)
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,13 @@ def tiling(attend: Attend, query: Tile, key: Tile, why: str = "") -> Tiling:
 def tiled_work(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: Fields) -> AttendWork:
     """The exact work of an attend at its tile shapes."""
     attend = found.attend
-    query = make_layout(attend.query_tokens.extents(sizes), found.query)
-    key = make_layout(attend.key_tokens.extents(sizes), found.key)
+    extents = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
+    tiles = extents if found.layout == WHOLE_LAYOUT else (found.query, found.key)
+    query, key = (make_layout(*side) for side in zip(extents, tiles))
     heads = count_of(attend.type.heads, sizes)
     counts = count_tiles(attend, sizes, query, key, heads, fields)
-    kind = tile_kind(attend, sizes, setting, prod(found.query), prod(found.key))
-    return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted)
+    kind = tile_kind(attend, sizes, setting, prod(tiles[0]), prod(tiles[1]))
+    return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted, found.access)
 
 
 def counted(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: Fields) -> Planned:
@@ -77,4 +83,5 @@ def tile_kind(
 ) -> TileKind:
     """One pair of tiles of an attend."""
     widths = Widths(*widths_of(attend, sizes))
-    return TileKind(queries, keys, widths, score_cost(attend), setting.dtype)
+    held = attend.score is not None or widths.score != widths.value
+    return TileKind(queries, keys, widths, score_cost(attend), setting.dtype, held=held)

@@ -62,7 +62,12 @@ class Bounds:
 
 
 def waterfall(
-    bounds: Bounds, dense_time: float, parts: Sequence[Part], other_arithmetic: float, other: float
+    bounds: Bounds,
+    dense_time: float,
+    parts: Sequence[Part],
+    other_arithmetic: float,
+    other: float,
+    on_host: bool = False,
 ) -> Waterfall:
     """The waterfall of a program.
 
@@ -70,6 +75,7 @@ def waterfall(
         dense_time: seconds of dense attention.
         other_arithmetic: seconds of the other operators' arithmetic at the peak.
         other: their seconds with memory traffic and launches.
+        on_host: whether the device is a CPU.
     """
     flop_bound = bounds.dense / max(bounds.program, 1)
     tile_bound = bounds.dense_tiles / max(bounds.tiles, 1)
@@ -79,7 +85,7 @@ def waterfall(
     steps.append(sum(part.time.total for part in parts) + other)
     losses = tuple(
         Loss(name, after / before, why)
-        for (name, why), before, after in zip(_reasons(parts), steps, steps[1:])
+        for (name, why), before, after in zip(_reasons(parts, on_host), steps, steps[1:])
         if before > 0 and abs(after / before - 1) > 5e-4
     )
     return Waterfall(
@@ -92,20 +98,37 @@ def waterfall(
     )
 
 
-def _reasons(parts: Sequence[Part]) -> list[tuple[str, str]]:
+def _reasons(parts: Sequence[Part], on_host: bool) -> list[tuple[str, str]]:
     visited = sum(part.work.counts.visited for part in parts)
     partial = sum(part.work.counts.partial for part in parts)
     slots = sum(part.work.counts.visited * part.work.counts.slots for part in parts)
     pairs = sum(part.work.counts.pairs for part in parts)
     hidden = 1 - pairs / slots if slots else 0.0
     share = partial / visited if visited else 0.0
-    resident = " and ".join(sorted({str(part.time.occupancy.blocks) for part in parts})) or "no"
+    blocks = sorted({part.time.occupancy.blocks for part in parts})
+    resident = f"{' or '.join(map(str, blocks)) or 'no'} block{'' if blocks == [1] else 's'}"
     by = ", ".join(sorted({part.time.by for part in parts}))
+    waste = ("hidden pairs", f"{hidden:.0%} of the slots in visited tiles are hidden or empty")
+    if on_host:
+        return [
+            waste,
+            (
+                "small tiles",
+                "scores of small query tiles, biases and score functions, beside dense attention",
+            ),
+            ("masks", f"{share:.0%} of the visited tiles are masked"),
+            ("tiles", "every query and every key of a tile is read and written"),
+            ("schedule", ""),
+            ("gathered keys", "keys that are not consecutive tokens are copied first"),
+            ("permutation", ""),
+            ("steps", "calls of PyTorch for a few tiles at a time, and fresh memory for the result"),
+            ("other operators", "the rest of the program: its memory traffic and calls"),
+        ]
     return [
-        ("hidden pairs", f"{hidden:.0%} of the slots in visited tiles are hidden or empty"),
+        waste,
         (
             "overlap",
-            f"cycles of a tile, beside all that dense attention loses; {resident} block(s) a unit",
+            f"cycles of a tile, beside all that dense attention loses; {resident} a unit",
         ),
         ("partial tiles", f"{share:.0%} of the visited tiles are masked element by element"),
         ("prologue", "launch, query load, pipeline fill and epilogue of every query tile"),

@@ -17,7 +17,7 @@ from attndsl_codegen.printers.wrap import fitted
 from attndsl_codegen.sizes import check_sizes
 from attndsl_codegen.values import ValueLines
 
-TYPES_FIRST = ("Tokens", "Argument", "Learned", "Result", "triton", "jit", "TritonHooks")
+TYPES_FIRST = ("Tokens", "Argument", "Learned", "Result", "triton", "jit", "TritonHooks", "Lookup")
 """Definitions that the mechanism is declared with; they precede it."""
 
 
@@ -31,6 +31,7 @@ class Emitter:
         example: sizes for the self-check.
         sampled: whether the self-check takes a sample of the queries.
         version: attndsl's version.
+        summary: what the simulator says of the program, for the head of the file.
     """
 
     program: Program
@@ -38,6 +39,7 @@ class Emitter:
     example: Mapping[str, int]
     sampled: bool
     version: str
+    summary: tuple[str, ...] = ()
     sets: TokenNames = field(default_factory=TokenNames)
 
     def source(self) -> str:
@@ -87,6 +89,7 @@ class Emitter:
             *self._needs(),
             "Takes float32, float16, bfloat16 and float64; accumulates in float32 or better; agrees with",
             "the exact definition to 1e-5 (float32) and 2e-2 (bfloat16), relative to the largest value.",
+            *(["", *self.summary] if self.summary else []),
             '"""',
             "",
             "from __future__ import annotations",

@@ -13,6 +13,7 @@ from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY
 from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields, variables
+from attndsl.planning.gpu_tiles import GpuTiles
 from attndsl.planning.residues import split_attend
 from attndsl_codegen.names import TokenNames, function_name, spelled, unused
 from attndsl_codegen.printers.body import Body, signature
@@ -28,12 +29,13 @@ GO_BACK = ("tiled", "all_keys")
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tile shapes of one attend."""
+    """The tile shapes of one attend: on a CPU, and what is known of those on a GPU."""
 
     query: tuple[int, ...]
     key: tuple[int, ...]
     query_steps: tuple[int, ...] = ()
     key_steps: tuple[int, ...] = ()
+    gpu: GpuTiles | None = None
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class HookPrinter:
     class_name: str
 
     def lines(self) -> list[str]:
-        """The class definition; before it, its Triton functions."""
-        jitted = self.triton.functions() if self.on_gpu else []
+        """The class definition; before it, the functions that Triton kernels need."""
+        functions = [*self.triton.functions(), *self.triton.entries()] if self.on_gpu else []
         return [
-            *(line for function in jitted for line in [*function, "", ""]),
+            *(line for function in functions for line in [*function, "", ""]),
             f"class {self.class_name}:",
             *_indent([f'"""{self._summary()}"""', "", *self._settings()]),
             *_indent(line for hook in self._hooks() for line in ["", *hook]),
@@ -60,7 +62,8 @@ class HookPrinter:
     @cached_property
     def triton(self) -> TritonHookPrinter:
         """The same mechanism for GPUs."""
-        return TritonHookPrinter(self.name, self.op, self.program.labels)
+        boxes = self.tiles.gpu if self.tiles else None
+        return TritonHookPrinter(self.name, self.op, self.program.labels, boxes)
 
     @property
     def on_gpu(self) -> bool:

@@ -15,11 +15,13 @@ KERNELS = {
     "forward": "softmax_forward_kernel",
     "query gradient": "softmax_query_gradient_kernel",
     "key gradient": "softmax_key_gradient_kernel",
+    "lookup gradient": "softmax_lookup_gradient_kernel",
 }
 TENSORS = {
     "forward": ("q", "k", "v", "out"),
     "query gradient": ("q", "k", "v", "grad_out", "grad_q"),
     "key gradient": ("q", "k", "v", "grad_out", "grad_k", "grad_v"),
+    "lookup gradient": ("q", "k", "v", "grad_out"),
 }
 """The tensors of a kernel whose strides it takes, in order."""
 TENSOR_CORES = re.compile(r"\b(HGMMA|HMMA|UTCHMMA|UTCMMA\w*)\b")
@@ -69,15 +71,17 @@ def compile_kernel(
     architecture: int,
     dtype: str = "bf16",
     axes: int = 1,
+    field_axes: int = 1,
 ) -> KernelFacts:
     """Compiles one kernel of an imported generated file.
 
     Args:
         module: the file, imported where Triton does not interpret.
-        hooks: the `gpu` setting of an attend that looks up no fields.
+        hooks: the `gpu` setting of the attend; its fields are real.
         constants: as `Call.constants` gives them.
         architecture: compute capability, e.g. 90.
         axes: of queries and keys.
+        field_axes: of every field that the hooks look up.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -90,9 +94,14 @@ def compile_kernel(
         "strides": (("i32",) * 3,) * len(TENSORS[kernel]),
         "rows": "*i32",
         "runs": "*i32",
-        "sizes": ("i32",) * 6,
+        "pairs": "*i32",
+        "sent": "*fp32",
+        "sizes": ("i32",) * (7 if kernel == "lookup gradient" else 6),
         "extents": (("i32",) * axes,) * 2,
-        "env": ("i32",) * len(hooks.sizes),
+        "env": (
+            *("i32",) * len(hooks.sizes),
+            *((("*fp32", *("i32",) * (2 + field_axes)),) * len(hooks.fields)),
+        ),
         "scale": "fp32",
         "lse": "*fp32",
         "delta": "*fp32",

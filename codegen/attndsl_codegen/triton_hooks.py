@@ -11,6 +11,8 @@ from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import fields, variables
+from attndsl.planning.gpu_tiles import GpuTiles
+from attndsl_codegen.lookups import LookupPrinter, lookups_of
 from attndsl_codegen.names import function_name, spelled, unused
 from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import identifier
@@ -20,6 +22,13 @@ ON_GPU = {"tiled": "tiled_softmax", "all_keys": "all_keys_softmax"}
 """Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
 MOST_AXES = 3
 """Kernels read bricks of one to three axes in place."""
+ROLES = {
+    "where": "Whether the key is visible to the query.",
+    "shape": "The score with its bias in place of the raw score `s`.",
+    "slope": "How the score changes with `s`.",
+}
+"""What each function is for."""
+ONE = Const(1.0)
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,13 @@ class TritonHookPrinter:
     Attributes:
         name: the value's name, with which the functions' names begin.
         labels: the spec's names for subexpressions.
+        boxes: the sides of tiles, where the most even ones do not serve.
     """
 
     name: str
     op: Attend
     labels: Mapping[Expr, str]
+    boxes: GpuTiles | None = None
 
     @cached_property
     def printable(self) -> bool:
@@ -52,12 +63,29 @@ class TritonHookPrinter:
 
     def setting(self) -> list[str]:
         """The line of the class that lists them."""
-        parts = [f"sizes={self._sizes!r}", f"fields={self._fields!r}".replace("'", '"')]
-        parts[0] = parts[0].replace("'", '"')
-        parts += [f"{role}={self._called(role)}" for role in self._roles]
+        parts = [f"sizes={_quoted(self._sizes)}", f"fields={_quoted(self._fields)}"]
+        parts += [f"{role}={self.called(role)}" for role in self._roles if role in ROLES]
+        if self.lookups:
+            listed = []
+            for lookup in self.lookups:
+                slope = self.called(lookup.slope_role) if lookup.slope_role in self._roles else None
+                listed.append(lookup.setting(self.called(lookup.entry_role), slope))
+            parts.append(f"lookups=({', '.join(listed)},)")
+        if self.boxes is not None and self.boxes.query:
+            parts += [f"query_boxes={dict(self.boxes.query)}", f"key_boxes={dict(self.boxes.key)}"]
         return [f"gpu = TritonHooks({', '.join(parts)})"]
 
-    def _called(self, role: str) -> str:
+    @cached_property
+    def lookups(self) -> tuple[LookupPrinter, ...]:
+        """Where real fields are looked up."""
+        return lookups_of(self.op)
+
+    def entries(self) -> list[list[str]]:
+        """The functions that say where; torch evaluates them when it plans."""
+        return [lookup.entry(self.called(lookup.entry_role), self.labels) for lookup in self.lookups]
+
+    def called(self, role: str) -> str:
+        """The name of the function of a role."""
         return f"{function_name(self.name)}_{role}"
 
     @cached_property
@@ -73,7 +101,11 @@ class TritonHookPrinter:
             shaped = s if op.score is None else op.score
             found["shape"] = shaped if op.bias is None else shaped + op.bias
         if op.score is not None:
-            found["slope"] = derivative(op.score, "s")
+            found["slope"] = derivative(op.score, s)
+        for lookup in self.lookups:
+            slope = derivative(found["shape"], lookup.load)
+            if slope is not ONE:
+                found[lookup.slope_role] = slope
         return found
 
     @cached_property
@@ -91,11 +123,11 @@ class TritonHookPrinter:
 
     @cached_property
     def _functions(self) -> list[list[str]]:
-        docs = {
-            "where": "Whether the key is visible to the query.",
-            "shape": "The score with its bias in place of the raw score `s`.",
-            "slope": "How the score changes with `s`.",
+        by_field = {
+            lookup.slope_role: f"How the score changes with what it looks up in `{lookup.load.field}`."
+            for lookup in self.lookups
         }
+        docs = {**ROLES, **by_field}
         return [self._function(role, expr, docs[role]) for role, expr in self._roles.items()]
 
     def _function(self, role: str, expr: Expr, doc: str) -> list[str]:
@@ -122,7 +154,11 @@ class TritonHookPrinter:
             body.lines[-1] = body.lines[-1].replace("return ", "return tl.zeros_like(s) + ", 1)
         return [
             "@jit",
-            f"def {self._called(role)}({', '.join(parameters)}):",
+            f"def {self.called(role)}({', '.join(parameters)}):",
             f'    """{doc}"""',
             *(f"    {line}" for line in [*lines, *body.lines]),
         ]
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return repr(names).replace("'", '"')

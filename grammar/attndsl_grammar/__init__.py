@@ -11,3 +11,9 @@ def grammar() -> str:
 def patterns() -> str:
     """The text of the standard library of patterns."""
     return files(__name__).joinpath("patterns.attn").read_text(encoding="utf-8")
+
+
+def tables() -> str:
+    """The parser's tables for this grammar, as JSON; empty while there are none."""
+    path = files(__name__).joinpath("attn.tables.json")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attndsl_codegen.kernels.triton.configurations import CONFIGURATIONS
+from attndsl_codegen.kernels.triton.configurations import CONFIGURATIONS, LOOKING_UP
 from attndsl_codegen.machine import KERNELS, counts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,12 +16,13 @@ TABLE = tomllib.loads((ROOT / "codegen" / "attndsl_codegen" / "kernels.toml").re
 
 
 def test_the_table_covers_every_configuration_and_all_are_clean():
-    rows = {(row["architecture"], row["kernel"], row["width"]): row for row in TABLE}
-    for architecture, kernels in CONFIGURATIONS.items():
-        for kernel, widths in kernels.items():
-            for width, chosen in widths.items():
-                row = rows[architecture, kernel, width]
-                assert tuple(row[name] for name in chosen._fields) == chosen
+    named = ("architecture", "kernel", "width", "queries", "keys", "warps", "stages")
+    rows = {tuple(row[name] for name in named) for row in TABLE}
+    for known in (CONFIGURATIONS, LOOKING_UP):
+        for architecture, kernels in known.items():
+            for kernel, widths in kernels.items():
+                for width, chosen in widths.items():
+                    assert (architecture, kernel, width, *chosen) in rows
     assert all(row["clean"] and not row["spills"] and not row["serialized"] for row in TABLE)
     assert all("HGMMA" in row["tensor_cores"] for row in TABLE if row["architecture"] == 90)
     assert {row["kernel"] for row in TABLE} == KERNELS.keys()

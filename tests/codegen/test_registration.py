@@ -135,7 +135,6 @@ def test_inductor():
 
 @pytest.mark.parametrize("name", ["causal", "labels", "bias", "table"])
 def test_whole_graphs_of_triton_kernels(name, monkeypatch):
-    """Gradients of tables go back through torch, from what the Triton kernels saved."""
     monkeypatch.setattr(launch, "configuration", lambda *_: Configuration(16, 16, 4, 1))
     program = program_of(name)
     function = compiled_function(program)
@@ -147,7 +146,6 @@ def test_whole_graphs_of_triton_kernels(name, monkeypatch):
             here.setenv("TRITON_INTERPRET", "1")
             here.setattr(launch, "BACKEND", "triton")
             here.setattr(launch, "tiled", None)  # torch would fail
-            here.setattr(launch, "refused", lambda *_: None)
             same(trained(whole, inputs, True), expected, 1e-4)
 
 

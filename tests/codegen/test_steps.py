@@ -50,18 +50,18 @@ def plan_of(text, n=256):
 
 def test_a_plan_keeps_the_steps_of_both_passes():
     plan = plan_of(WINDOW)
-    assert len(plan.steps) == 2
-    before = {kind: [id(step) for step in kept] for kind, kept in plan.steps.items()}
+    assert len(plan.made) == 2
+    before = {kind: [id(step) for step in kept] for kind, kept in plan.made.items()}
     q = torch.randn(1, 2, 256, 8)
     for backward in (False, True):
         found = [id(step) for step in steps.steps(plan, q, q, torch.float32, backward)]
         assert found == next(kept for kind, kept in before.items() if kind[-1] == backward)
-        assert len(plan.steps) == 2
+        assert len(plan.made) == 2
 
 
 def test_large_steps_are_not_kept(monkeypatch):
     monkeypatch.setattr(steps, "KEPT", 0)
-    assert not plan_of(WINDOW).steps
+    assert not plan_of(WINDOW).made
 
 
 @pytest.mark.parametrize(("where", "complete"), [("causal", True), ("causal and i >= 64", False)])

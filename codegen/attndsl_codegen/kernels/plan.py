@@ -79,7 +79,7 @@ class Plan:
 
     Attributes:
         complete: whether the groups hold every query.
-        steps: the steps of the last kind of call, by what they depend on.
+        made: the steps of the last kind of call, by what they depend on.
     """
 
     query: Bricks
@@ -87,7 +87,7 @@ class Plan:
     masks: Tensor
     groups: list[Group]
     complete: bool
-    steps: dict[Any, Any] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
 
 
 def one_or_all(index: int | None) -> slice:

@@ -208,11 +208,11 @@ def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype, backward: bool =
     if not q.numel():
         return
     kind = ((q.shape[0], q.shape[1]), max(q.shape[-1], v.shape[-1]), q.device, dtype, backward)
-    known = plan.steps.get(kind)
+    known = plan.made.get(kind)
     if known is None and kept_bytes(plan, kind[0]) <= KEPT:
-        while len(plan.steps) > 1:  # one kind of call, forward and backward
-            plan.steps.pop(next(iter(plan.steps)))
-        known = plan.steps[kind] = list(made_steps(plan, *kind))
+        while len(plan.made) > 1:  # one kind of call, forward and backward
+            plan.made.pop(next(iter(plan.made)))
+        known = plan.made[kind] = list(made_steps(plan, *kind))
     for step in made_steps(plan, *kind) if known is None else known:
         yield step
         step.release()

@@ -30,6 +30,8 @@ REAL_FUNCTIONS = {
     "cos": "tl.cos({0})",
 }
 """Real functions with `{0}` for the argument."""
+MOST_COORDINATES = 4
+"""Fields with more axes have no printed form."""
 MOST_MULTIPLIED = 8
 """Larger whole exponents have no printed form."""
 
@@ -60,8 +62,8 @@ class TritonPrinter(TextPrinter):
         return self._spelling[name]
 
     def load(self, field: str, coords: tuple[Expr, ...]) -> str:
-        """A field at one to three coordinates."""
-        if not 1 <= len(coords) <= 3:
+        """A field at one to four coordinates."""
+        if not 1 <= len(coords) <= MOST_COORDINATES:
             raise Unprintable(f"{field} has {len(coords)} coordinates")
         return f"look_up_{len(coords)}({self._spelling[field]}, batch, head, {self.comma(coords)})"
 

@@ -38,25 +38,46 @@ CONFIGURATIONS = {
     },
 }
 """By the least compute capability, kernel, and the largest width they are meant for."""
+LOOKING_UP = {
+    80: {
+        "key gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(32, 32, 8, 1)},
+        "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+    },
+    90: {
+        "forward": {128: Configuration(64, 64, 8, 3)},
+        "key gradient": {128: Configuration(32, 64, 8, 1)},
+        "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+    },
+    100: {
+        "query gradient": {128: Configuration(128, 64, 8, 2)},
+        "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
+    },
+}
+"""Other ones for mechanisms that look up fields, which takes registers."""
 WIDEST = 256
 """Wider queries or values are left to torch."""
 
 
-def configuration(kernel: str, width: int, bytes_per_number: int, architecture: int) -> Configuration:
+def configuration(
+    kernel: str, width: int, bytes_per_number: int, architecture: int, looks_up: bool = False
+) -> Configuration:
     """The configuration of a kernel.
 
     Args:
-        kernel: `forward`, `query gradient` or `key gradient`.
+        kernel: `forward`, `query gradient`, `key gradient` or `lookup gradient`.
         width: the larger one of the widths of queries and values.
         bytes_per_number: 2 for float16 and bfloat16, 4 for float32.
         architecture: compute capability, e.g. 90; of GPUs that are not NVIDIA's, 80.
+        looks_up: whether the hooks look up fields.
     """
     if bytes_per_number > 2:
         return Configuration(64, 32, 4, 2 if width <= 64 else 1)
     if width > 128:
         return Configuration(64, 32, 8, 1)
     known = max((least for least in CONFIGURATIONS if least <= architecture), default=80)
-    return CONFIGURATIONS[known][kernel][64 if width <= 64 else 128]
+    wide = 64 if width <= 64 else 128
+    others = LOOKING_UP[known].get(kernel, {}) if looks_up else {}
+    return others[wide] if wide in others else CONFIGURATIONS[known][kernel][wide]
 
 
 def architecture_of(device: torch.device) -> int:
@@ -67,13 +88,13 @@ def architecture_of(device: torch.device) -> int:
     return 10 * major + minor
 
 
-def brick(slots: int, axes: int, step: int = 1) -> tuple[int, ...]:
-    """A tile of so many slots, a power of two: as even as can be, the last axis longest.
+def brick(slots: int, axes: int, boxes: dict[int, tuple[int, ...]] | None = None) -> tuple[int, ...]:
+    """The sides of a tile of so many slots, a power of two: as even as can be, the last axis longest.
 
     Args:
-        step: into how many residue classes a single axis is split; the tile lies in one of them.
+        boxes: by slots, boxes that suit the mask better.
     """
-    if step > 1:
-        return 1, slots
+    if boxes and slots in boxes:
+        return boxes[slots]
     bits = slots.bit_length() - 1
     return tuple(1 << ((bits + axis) // axes) for axis in range(axes))

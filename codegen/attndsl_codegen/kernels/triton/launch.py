@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.all_keys import all_keys, all_keys_backward
+from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiled import tiled, tiled_backward
@@ -31,7 +32,6 @@ from attndsl_codegen.kernels.triton.support import triton
 
 BACKEND = "auto"
 """`auto`: Triton on a GPU, torch elsewhere; `torch`; or `triton`, which refuses what it cannot run."""
-LEFT_TO_TORCH = "gradients of fields in a bias or score are left to torch"
 
 
 class TritonHooks(NamedTuple):
@@ -42,6 +42,8 @@ class TritonHooks(NamedTuple):
         where: whether a key is visible.
         shape: the score with its bias in place of the raw one, or None.
         slope: how that changes with the raw score, or None.
+        lookups: where bias and score look up real fields, for the gradients of these.
+        query_boxes, key_boxes: the sides of tiles by their slots; None for the most even ones.
     """
 
     sizes: tuple[str, ...]
@@ -49,6 +51,9 @@ class TritonHooks(NamedTuple):
     where: Any
     shape: Any = None
     slope: Any = None
+    lookups: tuple[Any, ...] = ()
+    query_boxes: dict[int, tuple[int, ...]] | None = None
+    key_boxes: dict[int, tuple[int, ...]] | None = None
 
 
 def tiled_softmax(
@@ -97,9 +102,12 @@ def by_triton(
         ValueError: they do not serve, but the backend is `triton`.
     """
     problem = why_not_triton(mechanism, at, q, v)
+    known = {**at, "heads": q.shape[1], "device": q.device}
+    fields = tuple(at[name].data for name in mechanism.real_fields)
+    call = Call(mechanism, known, q, k, v)
+    if problem is None and torch.is_grad_enabled():
+        problem = call.why_no_gradients([f.requires_grad for f in fields])
     if problem is None:
-        fields = tuple(at[name].data for name in mechanism.real_fields)
-        known = {**at, "heads": q.shape[1], "device": q.device}
         return TritonAttention.apply(mechanism, known, q, k, v, *fields)  # type: ignore[no-any-return]
     refused(at, problem)
     return None
@@ -117,13 +125,12 @@ def goes_back_by_triton(ctx: Any) -> bool:
     Raises:
         ValueError: they do not, but the backend is `triton`.
     """
-    q, _, v, *_ = ctx.saved_tensors
+    q, k, v, *_ = ctx.saved_tensors
     problem = why_not_triton(ctx.mechanism, ctx.at, q, v)
-    if problem is None and any(ctx.needs_input_grad[5:]):
-        problem = LEFT_TO_TORCH
     if problem is None:
         ctx.at = {**ctx.at, "heads": q.shape[1], "device": q.device}
-    else:
+        problem = Call(ctx.mechanism, ctx.at, q, k, v).why_no_gradients(ctx.needs_input_grad[5:])
+    if problem is not None:
         refused(ctx.at, problem)
     return problem is None
 
@@ -132,16 +139,14 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
     """What keeps a call from the Triton kernels; None if nothing does."""
     backend = at.get("backend", BACKEND)  # an operator is told
     interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
-    learned = any(at[name].data.requires_grad for name in mechanism.real_fields)
     reasons = {
         "the torch backend was asked for": backend == "torch",
         "Triton is not installed": triton is None,
         f"the tensors are on {q.device}": not (q.is_cuda or interpreted),
         f"{q.dtype} is not float32, float16 or bfloat16": q.dtype
         not in (torch.float32, torch.float16, torch.bfloat16),
-        "dilated grids are left to torch": len(mechanism.query_steps) > 1 or len(mechanism.key_steps) > 1,
-        "decoding steps are left to torch": "queries" in at,
-        LEFT_TO_TORCH: learned and torch.is_grad_enabled(),
+        "decoding steps of residue classes are left to torch": "queries" in at
+        and bool(mechanism.query_steps),
         f"a width above {WIDEST} is left to torch": max(q.shape[-1], v.shape[-1]) > WIDEST,
         "there is nothing to compute": q.numel() == 0 or v.numel() == 0,
     }
@@ -170,26 +175,39 @@ class Call(NamedTuple):
         extents = tuple(for_any_size(*sides) for sides in self.extents)
         return extents, self.env, float(self.mechanism.scale(self.at))
 
+    def why_no_gradients(self, needed: Sequence[bool]) -> str | None:
+        """What keeps the gradients of real fields from the kernels; None if nothing does."""
+        names = {name for name, wanted in zip(self.mechanism.real_fields, needed) if wanted}
+        lookups = (lookup for lookup in self.mechanism.gpu.lookups if lookup.field in names)
+        too_large = next((lookup.field for lookup in lookups if lookup.portions(self) is None), None)
+        return too_large and f"the gradient of {too_large} would take too much memory; it is left to torch"
+
     def settings(self, kernel: str) -> Configuration:
         """The configuration of a kernel."""
         width = max(self.q.shape[-1], self.v.shape[-1])
-        return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device))
+        looks_up = bool(self.mechanism.gpu.fields)
+        return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device), looks_up)
 
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The sides of query tiles and key tiles."""
-        query, key = self.extents
-        query_step, key_step = self.residues
-        return brick(chosen.queries, len(query), query_step), brick(chosen.keys, len(key), key_step)
+        query, key = self.residues
+        gpu = self.mechanism.gpu
+        split = max(*query, *key) > 1  # boxes were chosen for whole axes
+        boxes = (None, None) if split else (gpu.query_boxes, gpu.key_boxes)
+        return brick(chosen.queries, len(query), boxes[0]), brick(chosen.keys, len(key), boxes[1])
 
     @property
-    def residues(self) -> tuple[int, int]:
-        """Into how many residue classes the axis of the queries, and that of the keys, is split."""
-        return math.prod(self.mechanism.query_steps), math.prod(self.mechanism.key_steps)
+    def residues(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Into how many residue classes the axes of queries, and those of keys, are split."""
+        mechanism = self.mechanism
+        query = mechanism.query_steps or (1,) * len(mechanism.query.axes)
+        return query, mechanism.key_steps or (1,) * len(mechanism.key.axes)
 
     @property
     def extents(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Of queries and keys."""
-        return self.mechanism.query.extents(self.at), self.mechanism.key.extents(self.at)
+        """Of queries and keys; of a decoding step the queries computed, and the place of the first."""
+        offset = (self.at["offset"],) if "queries" in self.at else ()
+        return (*query_extents(self.mechanism, self.at), *offset), self.mechanism.key.extents(self.at)
 
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
         """The schedule for the tiles of a configuration."""
@@ -307,6 +325,18 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     return grad_k, grad_v
 
 
+def field_gradients(
+    call: Call, needed: tuple[bool, ...], grad_out: Tensor, lse: Tensor, delta: Tensor
+) -> list[Tensor | None]:
+    """The gradients of the real fields, of those that need one."""
+    found: list[Tensor | None] = []
+    for name, wanted in zip(call.mechanism.real_fields, needed):
+        lookups = [lookup for lookup in call.mechanism.gpu.lookups if lookup.field == name and wanted]
+        grads = [lookup.gradient(call, grad_out, lse, delta) for lookup in lookups]
+        found.append(torch.stack(grads).sum(0) if grads else None)
+    return found
+
+
 class TritonAttention(torch.autograd.Function):
     """One attend on (batch, heads, tokens, width); keys and values may have fewer heads."""
 
@@ -331,7 +361,7 @@ class TritonAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
-        """Gradients of q, k and v, and none of the real fields."""
+        """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *fields = ctx.saved_tensors
         q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
@@ -339,5 +369,5 @@ class TritonAttention(torch.autograd.Function):
         if upstream[1] is not None:
             delta = delta - upstream[1]
         call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v)
-        grads = query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)
-        return None, None, *grads, *(None for _ in fields)
+        grads = [query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)]
+        return None, None, *grads, *field_gradients(call, ctx.needs_input_grad[5:], grad_out, lse, delta)

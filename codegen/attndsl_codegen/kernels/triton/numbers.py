@@ -73,3 +73,11 @@ def look_up_3(field, batch, head, a, b, c):
     """A field at three coordinates."""
     number = on_axis(a, plain(field[3])) * plain(field[4]) + on_axis(b, plain(field[4]))
     return tl.load(layer_of(field, batch, head) + number * plain(field[5]) + on_axis(c, plain(field[5])))
+
+
+@jit
+def look_up_4(field, batch, head, a, b, c, d):
+    """A field at four coordinates."""
+    number = on_axis(a, plain(field[3])) * plain(field[4]) + on_axis(b, plain(field[4]))
+    number = number * plain(field[5]) + on_axis(c, plain(field[5]))
+    return tl.load(layer_of(field, batch, head) + number * plain(field[6]) + on_axis(d, plain(field[6])))

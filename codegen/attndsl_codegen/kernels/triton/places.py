@@ -13,33 +13,51 @@ def slot_places(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
     Args:
         tile: the number of the tile.
         slot: numbers of slots, in any shape, which the results have too.
-        extents: of the token set, one to three, each as for `plain`.
+        extents: of the token set, one to three; behind a single one the coordinate of the first token, if
+            that is not zero: the queries of a decoding step. Each is as for `plain`.
         TILE: the sides of a tile.
-        STEP: into how many residue classes a single axis is split; a tile then lies in one of them, and
-            has two sides, phases (one) and rounds.
+        STEP: into how many residue classes each axis is split; a tile then lies in one of them.
     """
     sides = [plain(extent) for extent in extents]
     # Triton decides these branches when it compiles, and only so long as they exclude each other.
-    if STEP > 1:
-        across = ((sides[0] + STEP - 1) // STEP + TILE[1] - 1) // TILE[1]
-        a = (tile % across * TILE[1] + slot) * STEP + tile // across
-        return (a,), a, a < sides[0]
-    elif len(TILE) == 1:  # noqa: RET505  # type: ignore[arg-type]
+    if len(TILE) == 1 and len(sides) == 2:  # type: ignore[arg-type]
         a = tile * TILE[0] + slot
+        return (a + sides[1],), a, a < sides[0]
+    elif len(TILE) == 1:  # noqa: RET505  # type: ignore[arg-type]
+        a = on_side(tile, slot, sides[0], TILE[0], STEP[0])
         return (a,), a, a < sides[0]
     elif len(TILE) == 2:  # type: ignore[arg-type]
-        across = (sides[1] + TILE[1] - 1) // TILE[1]
-        a = tile // across * TILE[0] + slot // TILE[1]
-        b = tile % across * TILE[1] + slot % TILE[1]
+        across = tiles_along(sides[1], TILE[1], STEP[1])
+        a = on_side(tile // across, slot // TILE[1], sides[0], TILE[0], STEP[0])
+        b = on_side(tile % across, slot % TILE[1], sides[1], TILE[1], STEP[1])
         return (a, b), a * sides[1] + b, (a < sides[0]) & (b < sides[1])
     else:
-        across = (sides[2] + TILE[2] - 1) // TILE[2]
-        down = (sides[1] + TILE[1] - 1) // TILE[1]
-        a = tile // across // down * TILE[0] + slot // (TILE[1] * TILE[2])
-        b = tile // across % down * TILE[1] + slot // TILE[2] % TILE[1]
-        c = tile % across * TILE[2] + slot % TILE[2]
+        across = tiles_along(sides[2], TILE[2], STEP[2])
+        down = tiles_along(sides[1], TILE[1], STEP[1])
+        a = on_side(tile // across // down, slot // (TILE[1] * TILE[2]), sides[0], TILE[0], STEP[0])
+        b = on_side(tile // across % down, slot // TILE[2] % TILE[1], sides[1], TILE[1], STEP[1])
+        c = on_side(tile % across, slot % TILE[2], sides[2], TILE[2], STEP[2])
         exists = (a < sides[0]) & (b < sides[1]) & (c < sides[2])
         return (a, b, c), (a * sides[1] + b) * sides[2] + c, exists
+
+
+@jit
+def tiles_along(extent, SIDE: tl.constexpr, STEP: tl.constexpr):
+    """The tiles along one axis, all its residue classes together."""
+    if STEP == 1:
+        return (extent + SIDE - 1) // SIDE
+    else:  # noqa: RET505
+        return STEP * (((extent + STEP - 1) // STEP + SIDE - 1) // SIDE)
+
+
+@jit
+def on_side(tile, slot, extent, SIDE: tl.constexpr, STEP: tl.constexpr):
+    """The coordinate of a slot on one axis: in its residue class a tile holds every `STEP`-th place."""
+    if STEP == 1:
+        return tile * SIDE + slot
+    else:  # noqa: RET505
+        across = ((extent + STEP - 1) // STEP + SIDE - 1) // SIDE
+        return (tile % across * SIDE + slot) * STEP + tile // across
 
 
 @jit

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Pyramid
 from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
@@ -39,15 +41,15 @@ class Schedule(NamedTuple):
 
 
 class KnownSchedule(NamedTuple):
-    """A schedule, and what it was made for: sizes, and copies of the fields that the mask depends on."""
+    """What was made for sizes, and for fields of these values (copies)."""
 
     sizes: tuple[Any, ...]
     fields: tuple[Tensor, ...]
-    schedule: Schedule
+    made: Any
 
 
 SCHEDULES: list[KnownSchedule] = []
-"""The schedule used last comes first."""
+"""What was used last comes first."""
 
 
 def cached_schedule(
@@ -64,20 +66,36 @@ def cached_schedule(
         shape: batch size and query heads.
         of_keys: whether rows are key tiles, and runs are of query tiles.
     """
+    varies = shape if mechanism.mask_fields else shape[1]
+    sizes = ("schedule", mechanism, *numbers_of(at), tiles, varies, of_keys)
+
+    def make() -> Schedule:
+        made = make_schedule(mechanism, at, tiles, shape, of_keys)
+        return Schedule(made.rows.to(at["device"]), made.runs.to(at["device"]))
+
     fields = tuple(at[name].data for name in mechanism.mask_fields)
-    device = at["device"]
-    numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
-    kinds = tuple((field.shape, field.dtype) for field in fields)
-    sizes = (mechanism, numbers, tiles, shape if fields else shape[1], of_keys, device, kinds)
-    matches = (s for s in SCHEDULES if s.sizes == sizes and all(map(torch.equal, s.fields, fields)))
-    known = next(matches, None)
-    if known is None:
+    found: Schedule = remembered(SCHEDULES, sizes, fields, make)
+    del SCHEDULES[MAX_SCHEDULES:]
+    return found
+
+
+def numbers_of(at: dict[str, Any]) -> tuple[Any, ...]:
+    """What plans depend on: the device, and sizes by name."""
+    return at["device"], tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
+
+
+def remembered(
+    known: list[KnownSchedule], sizes: tuple[Any, ...], fields: tuple[Tensor, ...], make: Callable[[], Any]
+) -> Any:
+    """What `make` gives; made once for equal sizes and equal values of the fields. It moves to the front."""
+    sizes = (*sizes, tuple((field.shape, field.dtype) for field in fields))
+    matches = (s for s in known if s.sizes == sizes and all(map(torch.equal, s.fields, fields)))
+    found = next(matches, None)
+    if found is None:
         with torch.inference_mode(False), torch.no_grad():
-            copies = tuple(field.clone() for field in fields)
-            made = make_schedule(mechanism, at, tiles, shape, of_keys)
-            known = KnownSchedule(sizes, copies, Schedule(made.rows.to(device), made.runs.to(device)))
-    SCHEDULES[:] = [known, *(other for other in SCHEDULES if other is not known)][:MAX_SCHEDULES]
-    return known.schedule
+            found = KnownSchedule(sizes, tuple(field.clone() for field in fields), make())
+    known[:] = [found, *(other for other in known if other is not found)]
+    return found.made
 
 
 def make_schedule(
@@ -88,21 +106,50 @@ def make_schedule(
     of_keys: bool,
 ) -> Schedule:
     """Plans on the CPU from the bounds of the mask; arguments as of `cached_schedule`."""
-    query = Bricks(mechanism.query.extents(at), tiles[0], mechanism.query_steps, clipped=False)
-    key = Bricks(mechanism.key.extents(at), tiles[1], mechanism.key_steps, clipped=False)
-    batches = shape[0] if mechanism.varies_by_batch else 1
-    heads = shape[1] if mechanism.varies_by_head else 1
-    layers = torch.cartesian_prod(torch.arange(batches), torch.arange(heads))
-    pyramids = {name: Pyramid(at[name].data) for name in mechanism.mask_fields}
-    pairs, full = visible_tiles(mechanism, query, key, layers, {**at, **pyramids})
-    if int((~full).sum()) * query.slots * key.slots <= MOST_EVALUATED:
-        classes, _ = mask_classes(mechanism, (query, key), pairs, full, at)
-        pairs, full = pairs[classes >= 0], (classes == 0)[classes >= 0]
+    query, key = bricks(mechanism, at, tiles)
+    batches, heads = layers_of(mechanism, shape)
+    pairs, full = visited_pairs(mechanism, at, (query, key), shape)
     count = (key if of_keys else query).count
     owner, other = (3, 2) if of_keys else (2, 3)
     row = (pairs[:, 0] * heads + pairs[:, 1]) * count + pairs[:, owner]
     rows, runs = run_lengths(2 * row + (~full).long(), pairs[:, other], 2 * batches * heads * count)
     return Schedule(rows.view(batches, heads, count, 4), runs)
+
+
+def bricks(
+    mechanism: type[Mechanism], at: dict[str, Any], tiles: tuple[tuple[int, ...], tuple[int, ...]]
+) -> tuple[Bricks, Bricks]:
+    """The tiles of queries and of keys, as kernels number them."""
+    split = mechanism.query_steps, mechanism.key_steps
+    sides = [with_phases(tile, step) for tile, step in zip(tiles, split)]
+    query = Bricks(query_extents(mechanism, at), sides[0], split[0], at.get("offset", 0), clipped=False)
+    return query, Bricks(mechanism.key.extents(at), sides[1], split[1], clipped=False)
+
+
+def with_phases(tile: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, ...]:
+    """The sides of a tile as `Bricks` takes them: an axis of residue classes has two, phases and rounds."""
+    if not steps:
+        return tile
+    return tuple(n for side, step in zip(tile, steps) for n in ([side] if step == 1 else [1, side]))
+
+
+def layers_of(mechanism: type[Mechanism], shape: tuple[int, int]) -> tuple[int, int]:
+    """How many batch elements and heads have a plan of their own."""
+    return shape[0] if mechanism.varies_by_batch else 1, shape[1] if mechanism.varies_by_head else 1
+
+
+def visited_pairs(
+    mechanism: type[Mechanism], at: dict[str, Any], tiles: tuple[Bricks, Bricks], shape: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Pairs of tiles as rows (batch element, head, query tile, key tile), and which of them are full."""
+    query, key = tiles
+    layers = torch.cartesian_prod(*(torch.arange(count) for count in layers_of(mechanism, shape)))
+    pyramids = {name: Pyramid(at[name].data) for name in mechanism.mask_fields}
+    pairs, full = visible_tiles(mechanism, query, key, layers, {**at, **pyramids})
+    if int((~full).sum()) * query.slots * key.slots <= MOST_EVALUATED:
+        classes, _ = mask_classes(mechanism, (query, key), pairs, full, at)
+        pairs, full = pairs[classes >= 0], (classes == 0)[classes >= 0]
+    return pairs, full
 
 
 def run_lengths(rows: Tensor, tiles: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,212 @@
+"""Masks that are a product: conjunctions whose parts speak of different axes, counted axis by axis.
+
+h: window(7) and w: window(7)      tiles of boxes: a pair of tiles is visited (full) where it is along
+                                   h and along w; numbers of tiles and of pairs are products
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import prod
+
+import numpy as np
+
+from attndsl.analysis.attention import HeadPredicate, analyse_class
+from attndsl.analysis.layout import Brick, Ints, Layout, slots, tile_count
+from attndsl.analysis.predicate import Predicate
+from attndsl.analysis.schedule import FULL, Schedule
+from attndsl.ir.index import TRUE, Apply, Expr
+from attndsl.ir.walk import fields, variables
+
+SMALL = 1 << 20
+"""Pairs up to which a factor is looked at pair by pair; larger ones are refined by bounds."""
+
+Tile = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class VisitCounts:
+    """Exact numbers of one head: visible pairs, and per query tile its full and its visited key tiles."""
+
+    pairs: int
+    full: Ints
+    visited: Ints
+
+    @cached_property
+    def totals(self) -> tuple[int, int]:
+        """Full and visited key tiles of all query tiles."""
+        return int(self.full.sum()), int(self.visited.sum())
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A part of a mask and the axes of queries and of keys that it speaks of."""
+
+    predicate: Predicate
+    query: tuple[int, ...]
+    key: tuple[int, ...]
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether there are so few pairs that each is looked at."""
+        return prod(extent for side in _sides(self.predicate) for _, extent in side) <= SMALL
+
+    def counts(self, query: Brick, key: Brick) -> VisitCounts:
+        """Counts at tiles of boxes over its own axes."""
+        found = self._by_tiles.get((query.tile, key.tile))
+        if found is None:
+            count = self._added_up if self.small else partial(refined_counts, self.predicate)
+            found = count(query, key)
+            self._by_tiles[query.tile, key.tile] = found
+        return found
+
+    @cached_property
+    def _by_tiles(self) -> dict[tuple[Tile, Tile], VisitCounts]:
+        """What is known already: many shapes are tried that differ along other axes."""
+        return {}
+
+    @cached_property
+    def _sums(self) -> Ints:
+        """How many pairs before each place, along every axis, are visible."""
+        sides = [tuple(extent for _, extent in side) for side in _sides(self.predicate)]
+        points = [np.stack(np.unravel_index(np.arange(prod(side)), side), -1) for side in sides]
+        sums = self.predicate.points(*points).reshape(sides[0] + sides[1]).astype(np.int64)
+        for axis in range(sums.ndim):
+            sums = sums.cumsum(axis)
+        return np.pad(sums, [(1, 0)] * sums.ndim)
+
+    def _added_up(self, query: Brick, key: Brick) -> VisitCounts:
+        """From the visible pairs of every pair of tiles; a key tile with empty slots is never full."""
+        ends = [
+            np.append(np.arange(0, extent, size), extent)
+            for extent, size in zip(query.extents + key.extents, query.tile + key.tile)
+        ]
+        pairs = self._sums[np.ix_(*ends)]
+        for axis in range(pairs.ndim):
+            pairs = np.diff(pairs, axis=axis)
+        pairs = pairs.reshape(prod(query.grid), prod(key.grid))
+        tokens = np.ones(1, dtype=np.int64)
+        for side in ends[: len(query.tile)]:
+            tokens = np.multiply.outer(tokens, np.diff(side)).ravel()
+        full = pairs == tokens[:, None] * slots(key)
+        return VisitCounts(int(pairs.sum()), full.sum(1), (pairs > 0).sum(1))
+
+
+class Separated:
+    """A mask as a product of factors.
+
+    Args:
+        predicate: the mask.
+    """
+
+    def __init__(self, predicate: Predicate) -> None:
+        self.predicate = predicate
+        self.factors = factors(predicate)
+
+    @property
+    def small(self) -> bool:
+        """Whether all factors are, so that many tile shapes can be tried."""
+        return all(part.small for part in self.factors)
+
+    def totals(self, query: Brick, key: Brick) -> tuple[int, int]:
+        """Full and visited key tiles of all query tiles."""
+        full, visited = 1, 1
+        for part in self.factors:
+            own = part.counts(along(query, part.query), along(key, part.key)).totals
+            full, visited = full * own[0], visited * own[1]
+        return full, visited
+
+    def counts(self, query: Layout, key: Layout) -> VisitCounts:
+        """Exact counts; factor by factor where tiles are boxes."""
+        if not (isinstance(query, Brick) and isinstance(key, Brick)):
+            return refined_counts(self.predicate, query, key)
+        pairs, full, visited = 1, np.ones(query.grid, dtype=np.int64), np.ones(query.grid, dtype=np.int64)
+        for part in self.factors:
+            found = part.counts(along(query, part.query), along(key, part.key))
+            sides = [query.grid[axis] if axis in part.query else 1 for axis in range(len(query.grid))]
+            pairs *= found.pairs
+            full = full * found.full.reshape(sides)
+            visited = visited * found.visited.reshape(sides)
+        return VisitCounts(pairs, full.ravel(), visited.ravel())
+
+
+def along(layout: Brick, axes: tuple[int, ...]) -> Brick:
+    """The layout on some of its axes."""
+    return Brick(tuple(layout.extents[axis] for axis in axes), tuple(layout.tile[axis] for axis in axes))
+
+
+def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
+    """Exact counts by refinement, for any layout."""
+    found = analyse_class(HeadPredicate((0,), None, predicate), query, key)
+    schedule = found.schedule
+    full = _per_row(schedule, np.where(schedule.mask_class == FULL, schedule.length, 0))
+    return VisitCounts(found.counts.pairs, full, _per_row(schedule, schedule.length))
+
+
+def _per_row(schedule: Schedule, weights: Ints) -> Ints:
+    return np.bincount(schedule.row, weights=weights, minlength=tile_count(schedule.query)).astype(np.int64)
+
+
+def factors(predicate: Predicate) -> list[Factor]:
+    """The mask as a conjunction of parts, each with axes of queries and of keys of its own."""
+    if min(len(predicate.query), len(predicate.key)) < 2:
+        return [Factor(predicate, *(tuple(range(len(side))) for side in _sides(predicate)))]
+    names = [name for name, _ in (*predicate.query, *predicate.key)]
+    groups = {name: {name} for name in names}
+    for part in _conjuncts(predicate.condition):
+        used = sorted(variables(part) & groups.keys())
+        for other in used[1:]:
+            _join(groups, used[0], other)
+    for first, second in _one_sided(groups, predicate):
+        _join(groups, first, second)
+    distinct = {id(group): group for group in groups.values()}
+    return [_factor(predicate, group) for group in distinct.values()]
+
+
+def _join(groups: dict[str, set[str]], first: str, second: str) -> None:
+    joined = groups[first] | groups[second]
+    groups.update(dict.fromkeys(joined, joined))
+
+
+def _one_sided(groups: dict[str, set[str]], predicate: Predicate) -> Iterator[tuple[str, str]]:
+    """Pairs of names whose groups must be one: a factor has queries and keys.
+
+    A group of query axes alone goes with one of key axes alone; what is left over, with any other.
+    """
+    queries, keys = {name for name, _ in predicate.query}, {name for name, _ in predicate.key}
+    distinct = {id(group): group for group in groups.values()}.values()
+    alone = [[min(group) for group in distinct if not group & other] for other in (keys, queries)]
+    yield from zip(*alone)
+    fewer = min(map(len, alone))
+    whole = next((min(group) for group in distinct if group & queries and group & keys), None)
+    anchor = whole or alone[0][0]
+    yield from ((anchor, name) for side in alone for name in side[fewer:])
+
+
+def _factor(predicate: Predicate, group: set[str]) -> Factor:
+    parts = [part for part in _conjuncts(predicate.condition) if variables(part) & group or _constant(part)]
+    condition: Expr = TRUE
+    for part in parts:
+        condition = condition & part
+    looked_up = {name: predicate.fields[name] for name in fields(condition)}
+    sides = [[at for at, (name, _) in enumerate(side) if name in group] for side in _sides(predicate)]
+    query, key = (tuple(side[at] for at in axes) for side, axes in zip(_sides(predicate), sides))
+    return Factor(Predicate(condition, query, key, looked_up), tuple(sides[0]), tuple(sides[1]))
+
+
+def _sides(predicate: Predicate) -> Sequence[tuple[tuple[str, int], ...]]:
+    return predicate.query, predicate.key
+
+
+def _constant(part: Expr) -> bool:
+    """A part without coordinates, such as FALSE, holds for every factor or for none."""
+    return not variables(part)
+
+
+def _conjuncts(condition: Expr) -> tuple[Expr, ...]:
+    match condition:
+        case Apply("and", parts):
+            return tuple(inner for part in parts for inner in _conjuncts(part))
+    return (condition,)

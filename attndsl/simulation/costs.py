@@ -1,0 +1,38 @@
+"""What the torch path of a generated file costs on a CPU, as calibration measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Host:
+    """What calibration measures on a CPU. Times in nanoseconds are of all cores together.
+
+    Attributes:
+        score_ns, channel_ns: per score, and per score and channel of key and value.
+        middle, large: the share of these that is left in query tiles from 192 and 768 queries on.
+        query_ns, key_ns: per query and per key of a tile, for one head.
+        mask_ns: per score of a query tile with a mask.
+        gather_gbps, run_ns: keys and values gathered, and each run of consecutive keys.
+        step_us: the calls of one step.
+        element_ns: one operation on one number of a tensor in the cache.
+        fresh_gbps: writing to memory that the process has not touched before.
+        backward: scores of the backward pass over those of the forward pass.
+        scatter_gbps: gradients added to the rows of their keys.
+    """
+
+    score_ns: float
+    channel_ns: float
+    middle: float
+    large: float
+    query_ns: float
+    key_ns: float
+    mask_ns: float
+    gather_gbps: float
+    run_ns: float
+    step_us: float
+    element_ns: float
+    fresh_gbps: float
+    backward: float
+    scatter_gbps: float

@@ -1,0 +1,111 @@
+"""The CPU model: more work is never faster, dearer machines never slower, tiles are the generated file's."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import attndsl
+from attndsl.analysis.layout import Brick
+from attndsl.bench.calibrate import calibrate
+from attndsl.cli.main import main
+from attndsl.planning.plan import plan_program
+from attndsl.simulation.attention import AttendWork, attend_time
+from attndsl.simulation.costs import Host
+from attndsl.simulation.counts import ClassCounts, TileCounts
+from attndsl.simulation.cycles import TileKind
+from attndsl.simulation.device import load_device, read_device
+from attndsl.simulation.host import Access
+from attndsl.simulation.profile import PROFILES
+from attndsl.simulation.slots import PairCost
+from attndsl.simulation.tiles import Widths
+
+RATES = {"gather_gbps", "fresh_gbps", "scatter_gbps"}
+"""Costs of which more is better."""
+kinds = st.lists(st.sampled_from([0, 1, 2]), min_size=24, max_size=24)
+"""Six query tiles against four key tiles: empty, full, partial."""
+accesses = st.sampled_from([Access(), Access(in_place=False, run=2), Access(whole=True)])
+directions = st.sampled_from(["fwd", "bwd"])
+
+
+def seconds(tiles, access, direction, device, queries=64, held=False):
+    """The time of one attend of three heads."""
+    tiles = np.array(tiles).reshape(6, 4)
+    full, partial = (tiles == 1).sum(1), (tiles == 2).sum(1)
+    found = ClassCounts(3, int((tiles > 0).sum()) * 1000, full, partial, 4.0)
+    layouts = Brick((6 * queries,), (queries,)), Brick((4 * 64,), (64,))
+    kind = TileKind(queries, 64, Widths(64, 64), PairCost(2.0), "float32", direction, held)
+    work = AttendWork(TileCounts(*layouts, (found,)), kind, 1, 3, False, access)
+    return attend_time(work, device, PROFILES["attndsl"]).total
+
+
+@given(kinds, kinds, accesses, directions)
+@settings(max_examples=100, deadline=None)
+def test_more_tiles_or_fewer_full_ones_are_never_faster(tiles, more, access, direction):
+    device = load_device("cpu")
+    harder = [max(pair) for pair in zip(tiles, more)]
+    times = [seconds(found, access, direction, device) for found in (tiles, harder)]
+    assert times[0] <= times[1] * (1 + 1e-12)
+
+
+@given(kinds, accesses, directions, st.sampled_from([f.name for f in fields(Host)]), st.floats(1.1, 4.0))
+@settings(max_examples=100, deadline=None)
+def test_a_machine_that_is_better_in_one_cost_is_never_slower(tiles, access, direction, name, factor):
+    device = load_device("cpu")
+    value = getattr(device.host, name)
+    better = replace(device.host, **{name: value * factor if name in RATES else value / factor})
+    for queries, held in ((64, False), (256, False), (1024, True)):
+        before = seconds(tiles, access, direction, device, queries, held)
+        after = seconds(tiles, access, direction, replace(device, host=better), queries, held)
+        assert after <= before * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ["sliding", "neighborhood2d", "dilated", "causal"])
+def test_tiles_are_those_of_the_generated_file(name):
+    program = attndsl.load(name)
+    (found,) = attndsl.simulate(program, "cpu").to_dict()["attends"]
+    (choice,) = plan_program(program).tiles.values()
+    assert found["tile"] == {"q": list(choice.query), "k": list(choice.key)}
+
+
+@pytest.mark.parametrize(
+    ("name", "in_place"),
+    [("causal", True), ("sliding", True), ("streaming_llm", False), ("neighborhood2d", False)],
+)
+def test_only_keys_that_are_not_consecutive_are_gathered(name, in_place):
+    losses = attndsl.simulate(attndsl.load(name), "cpu").to_dict()["losses"]
+    assert ("gathered keys" in [loss["step"] for loss in losses]) != in_place
+
+
+def test_what_a_cpu_does_not_know_is_refused():
+    program = attndsl.load("sliding")
+    for options in ({"kernel": "flex"}, {"tile_q": (64,)}, {"dtype": "bfloat16"}):
+        with pytest.raises(attndsl.AttnError):
+            attndsl.simulate(program, "cpu", **options)
+
+
+def test_a_calibration_is_a_device(tmp_path, capsys):
+    path = tmp_path / "here.toml"
+    assert main(["calibrate", "-o", str(path), "--rounds", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(path)
+    device = load_device(str(path))
+    assert device.host is not None
+    path.write_text(path.read_text().replace("units", "unit"))
+    assert main(["calibrate", "-o", str(path), "--rounds", "1"]) == 1, "edited files are kept"
+    assert "edited" in capsys.readouterr().err
+
+
+def test_calibration_tells_the_parts_of_a_cost_apart():
+    found = calibrate(rounds=1).host
+    assert all(getattr(found, entry.name) > 0 for entry in fields(Host))
+    assert max(found.middle, found.large) <= 1
+
+
+def test_device_files_of_cpus_are_checked():
+    text = (Path(attndsl.__file__).parent / "simulation/devices/cpu.toml").read_text()
+    with pytest.raises(attndsl.AttnError, match="score_ns"):
+        read_device("x", text.replace("score_ns", "score"))
