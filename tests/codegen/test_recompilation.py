@@ -8,7 +8,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attndsl.language import load_text
 from attndsl_codegen.hooks import Tiles
-from attndsl_codegen.kernels.triton import launch
+from attndsl_codegen.kernels.triton import launch, lookups
 from tests.codegen.build import quick
 
 KERNELS = "softmax_forward_kernel", "softmax_query_gradient_kernel", "softmax_key_gradient_kernel"
@@ -100,6 +100,17 @@ def test_labels(counters):
     for length in (1, 15, 16, 300):
         train(module, *[(2, 2, length, 64)] * 3, doc=torch.arange(2 * length).view(2, length) // 100)
     assert compilations(counters) == [1, 1, 1]
+
+
+def test_gradients_of_tables(counters, monkeypatch):
+    counter = Counter(lookups.softmax_lookup_gradient_kernel)
+    monkeypatch.setattr(lookups, "softmax_lookup_gradient_kernel", counter)
+    text = """attention a(P = 8) { tokens x[n]; input q, k, v : x; learn t : [2 * P - 1] scalar
+      return attend(q, k, v, where = sliding(P - 1), bias = t[i - j + P - 1]) }"""
+    module = quick(load_text(text), {"out": Tiles((64,), (64,))}).Module(heads=2, dim=64)
+    for length in (1, 15, 16, 300):
+        train(module, *[(1, 2, length, 64)] * 3)
+    assert [*compilations(counters), len(counter.keys)] == [1, 1, 1, 1]
 
 
 def test_what_is_counted(counters):
