@@ -68,6 +68,7 @@ class Emitter:
             "declarations": "\n".join(self._declarations),
             "mechanism": "\n".join(self._mechanisms),
             "function": "\n".join(self._front_functions),
+            "operators": "\n".join(self._operators),
             "main": "\n".join(self._main()),
         }
 
@@ -84,13 +85,16 @@ class Emitter:
             own["function"],
             *self._banner("How it runs: plans, tiles, gradients"),
             *_spaced(d.text for d in machinery if d.text),
+            *(["", "", own["operators"]] if own["operators"] else []),
             "",
             "",
             own["main"],
         ]
         names = mentioned("\n".join(own.values())).union(*(d.mentions for d in (*types, *machinery)))
         imports = imports_for(names)
-        return "\n".join([*self._header(), *_grouped(imports), "", *self._metadata(), *parts])
+        head = [*self._header(), *_grouped(imports), "", *self._metadata()]
+        digest = hashlib.sha256("\n".join([*head, *parts]).encode()).hexdigest()
+        return "\n".join([*head, f'NAMESPACE = "attndsl_{digest[:16]}"', *parts])
 
     def _banner(self, title: str) -> list[str]:
         return ["", "", f"# --- {title} ".ljust(100, "-"), "", ""]
@@ -142,6 +146,13 @@ class Emitter:
         program = lines.function()
         blocks = [*lines.hooks.values(), *lines.places.values()]
         return _spaced("\n".join(fitted(block)) for block in [*(b.lines() for b in blocks), program])
+
+    @cached_property
+    def _operators(self) -> list[str]:
+        """The attends are made known to PyTorch last, when everything that computes them is defined."""
+        _ = self._mechanisms
+        lines = [line for printer in self._lines.hooks.values() for line in printer.registration()]
+        return fitted(lines)
 
     @cached_property
     def _front_functions(self) -> list[str]:

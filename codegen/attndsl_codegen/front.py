@@ -77,9 +77,11 @@ class Front:
             given = f"({', '.join(self._weights)}{',' if len(self._weights) == 1 else ''})"
             lines.append(f"    weights = [learned_tensor(t, data, at) for t, data in zip(LEARNED, {given})]")
             weights = ", *weights"
+        first = safe(self.program.inputs[0].name)
         return [
             *lines,
-            f"    found, losses, state = {self._results}at, by_kernel, {flat}{weights})",
+            f"    with torch.autocast({first}.device.type, enabled=False):  # types are settled",
+            f"        found, losses, state = {self._results}at, by_kernel, {flat}{weights})",
             "    return shaped(found, RESULTS, at, is_flat, return_lse), losses, state",
         ]
 

@@ -11,15 +11,20 @@ from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY
+from attndsl.ir.types import FeatureType
 from attndsl.ir.walk import fields, variables
 from attndsl.planning.gpu_tiles import GpuTiles
 from attndsl.planning.residues import split_attend
-from attndsl_codegen.names import TokenNames, spelled, unused
+from attndsl_codegen.names import TokenNames, function_name, spelled, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
-from attndsl_codegen.triton_hooks import TritonHookPrinter
+from attndsl_codegen.triton_hooks import ON_GPU, TritonHookPrinter
 
 LO, HI = ".lo", ".hi"
+COUNTED = {"tiled": "kept_pairs", "all_keys": "all_pairs"}
+"""What counts the pairs that a kernel keeps."""
+GO_BACK = ("tiled", "all_keys")
+"""Kernels whose backward pass goes on from the output; the others compute that again."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,46 @@ class HookPrinter:
     @cached_property
     def real_fields(self) -> tuple[str, ...]:
         """The fields that bias, score or factor look up, with gradient."""
-        kinds = {value.name: value.type.kind for value in self.program.values}
-        real = [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
-        return tuple(sorted(name for name in fields(*real) if kinds[name] == "real"))
+        return tuple(sorted(name for name in fields(*self._scoring) if self._types[name].kind == "real"))
 
     @cached_property
     def varies_by_head(self) -> bool:
         """Whether heads differ in what is visible."""
-        types = {value.name: value.type for value in self.program.values}
         return "head" in variables(self.op.where) or any(
-            types[name].heads is not None for name in self.mask_fields
+            self._types[name].heads is not None for name in self.mask_fields
         )
+
+    def registration(self) -> list[str]:
+        """The line that makes operators of it; plain products over all keys can be traced."""
+        kernel = self.op.kernel
+        if kernel == "contracted" and not self.op.causal:
+            return []
+        kernel = ON_GPU[kernel] if self.on_gpu else kernel
+        parts = [f'f"{{NAMESPACE}}::{function_name(self.name)}"', self.class_name, kernel]
+        if self.op.kernel in GO_BACK:
+            parts.append(f"backward={kernel}_backward")
+        if self.on_gpu:
+            parts += ["backend=asked_backend", f"count={COUNTED[self.op.kernel]}"]
+        if kernel == "paired":
+            parts.append("pairs=Factors")
+        vectors = [
+            f'"{name}": VectorField' for name in self.real_fields if self._types[name].width is not None
+        ]
+        if vectors:
+            parts.append(f"kinds={{{', '.join(vectors)}}}")
+        labels = sorted(fields(*self._scoring) - set(self.real_fields) - set(self.mask_fields))
+        if labels:
+            parts.append(f"labels={tuple(labels)}".replace("'", '"'))
+        return [f"register({', '.join(parts)})"]
+
+    @property
+    def _types(self) -> dict[str, FeatureType]:
+        return {value.name: value.type for value in self.program.values}
+
+    @property
+    def _scoring(self) -> list[Expr]:
+        """Bias, score and `times`."""
+        return [expr for expr in (self.op.bias, self.op.score, self.op.times) if expr is not None]
 
     def _summary(self) -> str:
         visible = "every key" if self.op.where is TRUE else "the keys that `where` admits"

@@ -38,6 +38,8 @@ MODULES = (
     "triton.lookup_gradient",
     "triton.sums",
     "triton.lookups",
+    "counting",
+    "registration",
     "attend",
     "portions",
     "operators",

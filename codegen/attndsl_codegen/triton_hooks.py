@@ -146,7 +146,7 @@ class TritonHookPrinter:
         for at, name in enumerate((*self._sizes, *self._fields)):
             if name in used or name in fields(expr):
                 spelling[name] = unused(identifier(name), taken)
-                lines.append(f"{spelling[name]} = env[{at}]")
+                lines.append(f"{spelling[name]} = {f'plain(env[{at}])' if name in used else f'env[{at}]'}")
         several = max(len(tokens.axes) for tokens, _ in self._sides) > 1
         body = Body(TritonPrinter(spelling), self.labels, taken, several_axes=several)
         body.print([expr])

@@ -43,9 +43,11 @@ def quick(program: Program, tiles: dict[str, Tiles]) -> SimpleNamespace:
     `test_linker.py` shows that linked machinery is the kernels' text.
     """
     own = Emitter(program, tiles, example={}, sampled=False, version="0").own
-    names = {**machinery(), "__name__": "quick", "PARAMETERS": dict(program.parameters)}
     text = f"from __future__ import annotations\n{own}"
-    file = f"<generated {hashlib.sha256(text.encode()).hexdigest()}>"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    more = {"PARAMETERS": dict(program.parameters), "NAMESPACE": f"attndsl_{digest}"}
+    names = {**machinery(), "__name__": "quick", **more}
+    file = f"<generated {digest}>"
     linecache.cache[file] = (
         len(text),
         None,

@@ -26,6 +26,11 @@ def all_keys(
     return AllKeysAttention.apply(mechanism, at, q, k, v, *fields)  # type: ignore[no-any-return]
 
 
+def all_keys_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+    """Its gradients, also outside of autograd."""
+    return AllKeysAttention.backward(ctx, *upstream)
+
+
 class AllKeysAttention(torch.autograd.Function):
     """One attend on (batch, heads, tokens, width); keys and values may have fewer heads.
 
@@ -44,10 +49,10 @@ class AllKeysAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
         ctx.mechanism, ctx.at = mechanism, at
-        ctx.fuses = can_fuse(mechanism, q, v) and not few_scores(q, k) and not any(ctx.needs_input_grad[5:])
-        call = fused_rows if ctx.fuses else plain_rows
+        fuses = fuses_rows(ctx, q, k, v)
+        call = fused_rows if fuses else plain_rows
         at = with_fields(mechanism, at, fields)
-        found = [call(mechanism, at, rows, q, k, v) for rows in query_rows(mechanism, q, k, ctx.fuses)]
+        found = [call(mechanism, at, rows, q, k, v) for rows in query_rows(mechanism, q, k, fuses)]
         out, lse = found[0] if len(found) == 1 else (torch.cat(parts, 2) for parts in zip(*found))
         out = out.to(q.dtype)
         ctx.save_for_backward(q, k, v, out, lse, *fields)
@@ -61,9 +66,10 @@ class AllKeysAttention(torch.autograd.Function):
         q, k, v, out, lse, *fields = ctx.saved_tensors
         grad_out, grad_lse = grad_outputs
         grad_out = torch.zeros_like(out) if grad_out is None else grad_out
-        call = fused_rows_backward if ctx.fuses else plain_rows_backward
+        fuses = fuses_rows(ctx, q, k, v)
+        call = fused_rows_backward if fuses else plain_rows_backward
         queries, others = [], []
-        for rows in query_rows(ctx.mechanism, q, k, ctx.fuses):
+        for rows in query_rows(ctx.mechanism, q, k, fuses):
             here = None if grad_lse is None else grad_lse[:, :, rows]
             saved = (out[:, :, rows], lse[:, :, rows]), (grad_out[:, :, rows], here)
             found = call(ctx, rows, (q, k, v), fields, *saved)
@@ -73,6 +79,11 @@ class AllKeysAttention(torch.autograd.Function):
         grads = [grad_q, *(summed(parts) for parts in zip(*others))]
         cast = (None if g is None else g.to(t.dtype) for g, t in zip(grads, (q, k, v, *fields)))
         return None, None, *cast
+
+
+def fuses_rows(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether PyTorch's fused operators serve: they give no gradients of biases."""
+    return can_fuse(ctx.mechanism, q, v) and not few_scores(q, k) and not any(ctx.needs_input_grad[5:])
 
 
 def few_scores(q: Tensor, k: Tensor) -> bool:

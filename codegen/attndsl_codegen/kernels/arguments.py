@@ -72,6 +72,7 @@ def read_arguments(
     """
     for argument in arguments:
         check_type(argument, tensors[argument.name])
+    tensors = in_autocast_type(arguments, tensors)
     check_agreement(arguments, tensors)
     sizes: dict[str, Any] = {}
     for argument in arguments:
@@ -126,6 +127,16 @@ def check_type(argument: Argument, tensor: Any) -> None:
         raise TypeError(f"{name}: expected {argument.kind} elements, got {tensor.dtype}")
     if tensor.dim() != dimensions(argument, len(argument.tokens.axes)) and not is_flat(argument, tensor):
         raise ValueError(f"{name}: expected shape {shape_words(argument)}, got {tuple(tensor.shape)}")
+
+
+def in_autocast_type(arguments: tuple[Argument, ...], tensors: dict[str, Any]) -> dict[str, Any]:
+    """Under autocast, tensors with a width in its type, float64 excepted, as PyTorch does with attention."""
+    device = tensors[arguments[0].name].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    cast = [a.name for a in arguments if a.width and tensors[a.name].dtype in FLOATS[:3]]
+    return {**tensors, **{name: tensors[name].to(dtype) for name in cast}}
 
 
 def check_agreement(arguments: tuple[Argument, ...], tensors: dict[str, Tensor]) -> None:
@@ -248,8 +259,10 @@ def in_accumulation_type(flat: dict[str, Tensor], sizes: dict[str, Any]) -> dict
 
 
 def need(condition: Any, message: str) -> None:
-    """Raises ValueError unless a requirement of the spec holds everywhere."""
-    if not bool(torch.as_tensor(condition).all()):
+    """Raises ValueError unless a requirement holds everywhere; compiled code a RuntimeError as it runs."""
+    if isinstance(condition, Tensor) and torch.compiler.is_compiling():
+        torch.ops.aten._assert_async.msg(condition.all(), message)  # a trace has no values to decide by
+    elif not (bool(condition.all()) if isinstance(condition, Tensor) else condition):
         raise ValueError(message)
 
 

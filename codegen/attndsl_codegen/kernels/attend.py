@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attndsl_codegen.kernels.definition import query_extents, weighted_rows
 from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.registration import OPERATORS, by_operator
 
 Attend = Callable[..., tuple[Tensor, Any]]
 """attend(kernel, mechanism, at, q, k, v): the output, and the log-sum-exp where there is one."""
@@ -20,8 +21,11 @@ Attend = Callable[..., tuple[Tensor, Any]]
 def by_kernel(
     kernel: Callable[..., Any], mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Any
 ) -> tuple[Tensor, Any]:
-    """The attend by the kernel that was chosen for it."""
-    return kernel(mechanism, *aligned(mechanism, at, q, k, v))
+    """The attend by its kernel, or by its operator where calls are traced or counted."""
+    at, q, k, v = aligned(mechanism, at, q, k, v)
+    if by_operator(mechanism):
+        return OPERATORS[mechanism](at, q, k, v)
+    return kernel(mechanism, at, q, k, v)
 
 
 def aligned(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attndsl_codegen.kernels.arguments import need
 from attndsl_codegen.kernels.definition import coordinates
 
 
@@ -57,8 +58,8 @@ def all_tokens(extents: tuple[int, ...], device: torch.device) -> list[Tensor]:
 def gathered(f: Tensor, places: tuple[Any, ...], extents: tuple[int, ...], outside: str) -> Tensor:
     """The feature read at places; beyond the border an error, zeros, or the nearest token."""
     number, inside = token_numbers(places, extents, f.device)
-    if outside == "error" and not bool(inside.all()):
-        raise ValueError(f"gather: a place lies outside the {extents} tokens")
+    if outside == "error":
+        need(inside, f"gather: a place lies outside the {extents} tokens")
     batch, heads = (max(a, b) for a, b in zip(f.shape[:2], number.shape[:2]))
     if number.shape[:2] == (1, 1):
         found = f.index_select(2, number.flatten())

@@ -25,8 +25,10 @@ Results = Callable[..., tuple[list[tuple[Tensor, Any]], dict[str, Tensor], dict[
 
 def by_portions(results: Results, at: dict[str, Any], attend: Attend, *tensors: Tensor) -> Any:
     """What `results` gives; in portions where the arguments are large, and on a CPU."""
+    if "offset" in at or tensors[0].device.type != "cpu" or torch.compiler.is_compiling():
+        return results(at, attend, *tensors)
     count = portion_count(tensors, more_than=2 if torch.is_grad_enabled() else 1)
-    if count == 1 or "offset" in at or tensors[0].device.type != "cpu" or torch.compiler.is_compiling():
+    if count == 1:
         return results(at, attend, *tensors)
     flat = iter(Portions.apply(results, at, attend, count, *tensors))  # type: ignore[arg-type]
     found = [(out, lse) for out, lse in zip(flat, flat)]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attndsl_codegen.kernels.arguments import need
 from attndsl_codegen.kernels.operators import per_token
 
 
@@ -37,8 +38,7 @@ def mass_entries(
 ) -> Tensor:
     """The fewest largest entries that hold a share of the sum; at least one besides those of `always`."""
     e, may, must, shape = competing(e, where, always, extents, dims)
-    if bool((may & (e < 0)).any()):
-        raise ValueError("mass: a weight is negative; for scores write exp(...)")
+    need(~(may & (e < 0)), "mass: a weight is negative; for scores write exp(...)")
     order = order_of_choice(e, may, must)
     weight = torch.where(may, e, 0.0).gather(-1, order)
     running = weight.cumsum(-1)

@@ -41,9 +41,13 @@ def tiled(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Softmax tile by tile: only tiles that hold visible pairs are computed."""
-    plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
     fields = [at[name].data for name in mechanism.real_fields]
-    return TiledAttention.apply(mechanism, plan, at, q, k, v, *fields)  # type: ignore[no-any-return]
+    return TiledAttention.apply(mechanism, at, q, k, v, *fields)  # type: ignore[no-any-return]
+
+
+def tiled_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+    """Its gradients, also outside of autograd."""
+    return TiledAttention.backward(ctx, *upstream)
 
 
 def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
@@ -77,7 +81,6 @@ class TiledAttention(torch.autograd.Function):
     def forward(
         ctx: Any,
         mechanism: type[Mechanism],
-        plan: Plan,
         at: dict[str, Any],
         q: Tensor,
         k: Tensor,
@@ -85,6 +88,7 @@ class TiledAttention(torch.autograd.Function):
         *real_fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
+        plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
         out = q.new_empty(*q.shape[:3], v.shape[-1])
         lse = torch.empty((*q.shape[:3], 1), dtype=at["real dtype"], device=q.device)
         if not (plan.complete and q.numel()):  # some queries have no key
@@ -115,7 +119,8 @@ class TiledAttention(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Any, ...]:
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *real_fields = ctx.saved_tensors
-        mechanism, plan, dtype = ctx.mechanism, ctx.plan, ctx.at["real dtype"]
+        mechanism, dtype = ctx.mechanism, ctx.at["real dtype"]
+        plan = ctx.plan or cached_plan(mechanism, ctx.at, q.shape[0], q.shape[1])
         grad_out = torch.zeros_like(out) if grad_outputs[0] is None else grad_outputs[0]
         grad_lse = None if grad_outputs[1] is None else grad_outputs[1].unsqueeze(-1)
         fused = can_fuse(mechanism, q, v) and not real_fields
@@ -149,7 +154,7 @@ class TiledAttention(torch.autograd.Function):
             write(totals[0], step, found[0])
             add_rows(totals[1], step, found[1])
             add_rows(totals[2], step, found[2])
-        return None, None, None, *(grad.to(tensor.dtype) for grad, tensor in zip(grads, tensors))
+        return None, None, *(grad.to(tensor.dtype) for grad, tensor in zip(grads, tensors))
 
 
 def parts_of(operands: list[Operand], step: Step, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ writes, so gradients are the same in every run.
 
 from __future__ import annotations
 
+from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
@@ -77,9 +78,10 @@ def softmax_query_gradient_kernel(
         delta: per query the sum of grad_out * out, less the gradient of the log-sum-exp.
     """
     program = tl.program_id(0)
-    tile = program % sizes[0]
-    head = program // sizes[0] % sizes[2]
-    batch = program // sizes[0] // sizes[2]
+    tiles, tokens = plain(sizes[0]), plain(sizes[1])
+    tile = program % tiles
+    head = program // tiles % sizes[2]
+    batch = program // tiles // sizes[2]
     kv_head = head // sizes[3]
     i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
     across = tl.arange(0, CHANNELS)[None, :]
@@ -87,12 +89,12 @@ def softmax_query_gradient_kernel(
     x = tl.load(rows_at(q, strides[0], batch, head, token, across), mask=exists & (across < WIDTH), other=0.0)
     upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
     g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
-    number = (batch.to(tl.int64) * sizes[2] + head) * sizes[1] + token
+    number = (batch.to(tl.int64) * sizes[2] + head) * tokens + token
     row_lse = tl.load(lse + number, mask=exists, other=float("inf"))
     row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
     row_delta = tl.load(delta + number, mask=exists, other=0.0)
     found = tl.zeros([QUERIES, CHANNELS], tl.float32)
-    row = rows + 4 * (batch * sizes[4] + head * sizes[5] + tile)
+    row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
     for MASKED in tl.static_range(2):
         run = tl.load(row + 2 * MASKED)
         count = tl.load(row + 2 * MASKED + 1)
@@ -162,9 +164,10 @@ def softmax_key_gradient_kernel(
         sizes: key tiles, query tokens, key heads, query heads per key head, steps of `rows`.
     """
     program = tl.program_id(0)
-    tile = program % sizes[0]
-    kv_head = program // sizes[0] % sizes[2]
-    batch = program // sizes[0] // sizes[2]
+    tiles, tokens = plain(sizes[0]), plain(sizes[1])
+    tile = program % tiles
+    kv_head = program // tiles % sizes[2]
+    batch = program // tiles // sizes[2]
     j, token, exists = slot_places(tile, tl.arange(0, KEYS)[:, None], extents[1], KEY_TILE, KEY_STEP)
     across = tl.arange(0, CHANNELS)[None, :]
     value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
@@ -175,7 +178,7 @@ def softmax_key_gradient_kernel(
     found_v = tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
     for member in range(sizes[3]):
         head = kv_head * sizes[3] + member
-        row = rows + 4 * (batch * sizes[4] + head * sizes[5] + tile)
+        row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
         for MASKED in tl.static_range(2):  # type: ignore[misc]
             run = tl.load(row + 2 * MASKED)
             count = tl.load(row + 2 * MASKED + 1)
@@ -191,7 +194,7 @@ def softmax_key_gradient_kernel(
                 value_down = tl.arange(0, VALUE_CHANNELS)[:, None]
                 upstream = rows_at(grad_out, strides[3], batch, head, query_token, value_down)
                 g = tl.load(upstream, mask=query_exists & (value_down < VALUE_WIDTH), other=0.0)
-                number = (batch.to(tl.int64) * sizes[2] * sizes[3] + head) * sizes[1] + query_token
+                number = (batch.to(tl.int64) * sizes[2] * sizes[3] + head) * tokens + query_token
                 row_lse = tl.load(lse + number, mask=query_exists, other=float("inf"))
                 row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
                 row_delta = tl.load(delta + number, mask=query_exists, other=0.0)

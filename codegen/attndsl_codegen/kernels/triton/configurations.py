@@ -24,7 +24,7 @@ CONFIGURATIONS = {
     80: {
         "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(64, 64, 8, 2)},
         "query gradient": {64: Configuration(128, 32, 8, 2), 128: Configuration(64, 64, 8, 2)},
-        "key gradient": {64: Configuration(32, 64, 4, 1), 128: Configuration(64, 64, 8, 1)},
+        "key gradient": {64: Configuration(32, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     90: {
         "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},

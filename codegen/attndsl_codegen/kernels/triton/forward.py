@@ -5,6 +5,7 @@ Exponentials are in base 2, sums and maxima in float32. `lse` is in natural loga
 
 from __future__ import annotations
 
+from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
@@ -40,21 +41,22 @@ def softmax_forward_kernel(
     """Output and log-sum-exp of one query tile.
 
     Args:
-        strides: of q, k, v and out, each (batch, head, token).
+        strides: of q, k, v and out, each (batch, head, token), see `row_steps`.
         rows: per query tile the first run and the number of tiles, of full tiles and of partial ones.
         runs: the first key tile and the length of every run.
         sizes: query tiles, query tokens, heads, query heads per key head, and the steps of `rows` by batch
-            element and head.
-        extents: of queries and of keys.
+            element and head; all but the numbers of heads as for `plain`.
+        extents: of queries and of keys, as for `plain`.
         env: what the hooks read.
         WHERE, SHAPE: hooks; SHAPE is None if scores are plain products.
         QUERIES, KEYS: slots of a tile.
         CHANNELS, VALUE_CHANNELS: widths rounded up to what a product of tiles takes.
     """
     program = tl.program_id(0)
-    tile = program % sizes[0]
-    head = program // sizes[0] % sizes[2]
-    batch = program // sizes[0] // sizes[2]
+    tiles, tokens = plain(sizes[0]), plain(sizes[1])
+    tile = program % tiles
+    head = program // tiles % sizes[2]
+    batch = program // tiles // sizes[2]
     i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
     channel = tl.arange(0, CHANNELS)[None, :]
     here = exists & (channel < WIDTH)
@@ -62,7 +64,7 @@ def softmax_forward_kernel(
     top = tl.full([QUERIES], float("-inf"), tl.float32)
     total = tl.zeros([QUERIES], tl.float32)
     mixed = tl.zeros([QUERIES, VALUE_CHANNELS], tl.float32)
-    row = rows + 4 * (batch * sizes[4] + head * sizes[5] + tile)
+    row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
     for MASKED in tl.static_range(2):
         run = tl.load(row + 2 * MASKED)
         count = tl.load(row + 2 * MASKED + 1)
@@ -101,5 +103,5 @@ def softmax_forward_kernel(
     natural = tl.where(
         empty, float("-inf"), (top + tl.log2(tl.where(empty, 1.0, total))) * 0.6931471805599453
     )
-    sums = lse + (batch.to(tl.int64) * sizes[2] + head) * sizes[1] + token
+    sums = lse + (batch.to(tl.int64) * sizes[2] + head) * tokens + token
     tl.store(sums, natural[:, None], mask=exists)

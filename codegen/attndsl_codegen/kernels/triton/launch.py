@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attndsl_codegen.kernels.all_keys import all_keys
+from attndsl_codegen.kernels.all_keys import all_keys, all_keys_backward
 from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
-from attndsl_codegen.kernels.tiled import tiled
+from attndsl_codegen.kernels.tiled import tiled, tiled_backward
 from attndsl_codegen.kernels.triton.backward import (
     softmax_key_gradient_kernel,
     softmax_query_gradient_kernel,
@@ -71,6 +72,27 @@ def all_keys_softmax(
     return all_keys(mechanism, at, q, k, v) if found is None else found
 
 
+def tiled_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+    """Its gradients outside of autograd; whatever computed the output, the other can go on from there."""
+    return (
+        TritonAttention.backward(ctx, *upstream)
+        if goes_back_by_triton(ctx)
+        else tiled_backward(ctx, *upstream)
+    )
+
+
+def all_keys_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+    """As `tiled_softmax_backward`."""
+    if goes_back_by_triton(ctx):
+        return TritonAttention.backward(ctx, *upstream)
+    return all_keys_backward(ctx, *upstream)
+
+
+def asked_backend() -> str:
+    """The backend that this file is to use."""
+    return BACKEND
+
+
 def by_triton(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor] | None:
@@ -87,15 +109,37 @@ def by_triton(
         problem = call.why_no_gradients([f.requires_grad for f in fields])
     if problem is None:
         return TritonAttention.apply(mechanism, known, q, k, v, *fields)  # type: ignore[no-any-return]
-    if BACKEND == "triton":
-        raise ValueError(f"the Triton kernels cannot run this: {problem}")
+    refused(at, problem)
     return None
+
+
+def refused(at: dict[str, Any], problem: str) -> None:
+    """Raises ValueError where only the Triton kernels will do."""
+    if at.get("backend", BACKEND) == "triton":
+        raise ValueError(f"the Triton kernels cannot run this: {problem}")
+
+
+def goes_back_by_triton(ctx: Any) -> bool:
+    """Whether the Triton kernels serve for the gradients that are wanted.
+
+    Raises:
+        ValueError: they do not, but the backend is `triton`.
+    """
+    q, k, v, *_ = ctx.saved_tensors
+    problem = why_not_triton(ctx.mechanism, ctx.at, q, v)
+    if problem is None:
+        ctx.at = {**ctx.at, "heads": q.shape[1], "device": q.device}
+        problem = Call(ctx.mechanism, ctx.at, q, k, v).why_no_gradients(ctx.needs_input_grad[5:])
+    if problem is not None:
+        refused(ctx.at, problem)
+    return problem is None
 
 
 def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v: Tensor) -> str | None:
     """What keeps a call from the Triton kernels; None if nothing does."""
-    interpreted = BACKEND == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
-    if BACKEND == "torch":
+    backend = at.get("backend", BACKEND)  # an operator is told
+    interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    if backend == "torch":
         return "the torch backend was asked for"
     if triton is None:
         return "Triton is not installed"
@@ -122,11 +166,17 @@ class Call(NamedTuple):
     @property
     def env(self) -> tuple[Any, ...]:
         """What hooks read: sizes, and fields as (data, batch stride, head stride, extents)."""
-        sizes = tuple(self.at[name] for name in self.mechanism.gpu.sizes)
+        sizes = for_any_size(*(self.at[name] for name in self.mechanism.gpu.sizes))
         fields = [self.at[name].data.detach().contiguous() for name in self.mechanism.gpu.fields]
-        return (*sizes, *((f, *layer_steps(f), *f.shape[2:]) for f in fields))
+        return (*sizes, *((f, *for_any_size(*layer_steps(f), *f.shape[2:])) for f in fields))
 
-    def why_no_gradients(self, needed: list[bool]) -> str | None:
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """What every kernel takes after its sizes: extents, env, and the factor of the dot product."""
+        extents = tuple(for_any_size(*sides) for sides in self.extents)
+        return extents, self.env, float(self.mechanism.scale(self.at))
+
+    def why_no_gradients(self, needed: Sequence[bool]) -> str | None:
         """What keeps the gradients of real fields from the kernels; None if nothing does."""
         names = {name for name, wanted in zip(self.mechanism.real_fields, needed) if wanted}
         lookups = (lookup for lookup in self.mechanism.gpu.lookups if lookup.field in names)
@@ -198,9 +248,26 @@ def padded(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def row_steps(*tensors: Tensor) -> tuple[tuple[int, int, int], ...]:
-    """Strides of batch, head and token."""
-    return tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
+def for_any_size(*sizes: int) -> tuple[int, ...]:
+    """Sizes as kernels take them that serve every size.
+
+    In a tuple, Triton compiles anew for each integer that is 1 and for each that is a multiple of 16.
+    `2 * size + 1` is neither, unless the size is 0.
+    """
+    return tuple(2 * size + 1 for size in sizes)
+
+
+def row_steps(*tensors: Tensor) -> tuple[tuple[int | None, ...], ...]:
+    """Strides of batch, head and token.
+
+    Those of aligned rows are multiples of 16 for every number of tokens: they are left to Triton, which then
+    loads several channels at a time. Others come as from `for_any_size`, with a fourth entry to tell.
+    """
+    strides = tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
+    widths = tuple(t.shape[3] for t in tensors)
+    if all(number % 16 == 0 for numbers in (widths, *strides) for number in numbers):
+        return strides
+    return tuple((*for_any_size(*three), None) for three in strides)
 
 
 def in_rows_of_channels(tensor: Tensor) -> Tensor:
@@ -216,10 +283,10 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     chosen = call.settings("forward")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (tiles, q.shape[2], heads, heads // k.shape[1], *schedule.steps)
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     softmax_forward_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
-        *(call.extents, call.env, call.mechanism.scale(call.at)),
+        *call.geometry,
         **call.constants(chosen),
     )
     return out, lse
@@ -232,10 +299,10 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     chosen = call.settings("query gradient")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (tiles, q.shape[2], heads, heads // k.shape[1], *schedule.steps)
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
-        *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
+        *(schedule.rows, schedule.runs, sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         **call.constants(chosen),
     )
@@ -249,10 +316,10 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     chosen = call.settings("key gradient")
     schedule = call.schedule(chosen, of_keys=True)
     tiles, heads = schedule.rows.shape[2], k.shape[1]
-    sizes = (tiles, q.shape[2], heads, q.shape[1] // heads, *schedule.steps)
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
     softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
-        *(schedule.rows, schedule.runs, sizes, call.extents, call.env, call.mechanism.scale(call.at)),
+        *(schedule.rows, schedule.runs, sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         **call.constants(chosen),
     )
@@ -297,6 +364,7 @@ class TritonAttention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *fields = ctx.saved_tensors
+        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:

@@ -9,6 +9,7 @@ are summed before, and so are all keys (queries) of a tile where the index depen
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.backward import weights_and_slopes
+from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
@@ -51,12 +52,13 @@ def softmax_lookup_gradient_kernel(
         sent: (layers, pairs of tiles, queries or 1, keys or 1), rows of numbers.
         pairs: rows (batch element, head, query tile, key tile); the layer adds to the first two.
         sizes: pairs of tiles, query tokens, heads, query heads per key head, heads that layers hold, batch
-            elements to be summed, numbers per layer.
+            elements to be summed, numbers per layer; tiles, tokens and numbers as for `plain`.
         SLOPE: how scores change with what is looked up; None if by as much.
         BY_QUERY, BY_KEY: whether the entry that is looked up depends on the query, and on the key.
     """
-    number = tl.program_id(0) % sizes[0]
-    layer = tl.program_id(0) // sizes[0]
+    count, tokens = plain(sizes[0]), plain(sizes[1])
+    number = tl.program_id(0) % count
+    layer = tl.program_id(0) // count
     first = tl.load(pairs + 4 * number) + layer // sizes[4]
     head = tl.load(pairs + 4 * number + 1) + layer % sizes[4]
     kv_head = head // sizes[3]
@@ -78,7 +80,7 @@ def softmax_lookup_gradient_kernel(
         z = tl.load(values, mask=key_exists & (value_down < VALUE_WIDTH), other=0.0)
         upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
         g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
-        row = (batch.to(tl.int64) * sizes[2] + head) * sizes[1] + token
+        row = (batch.to(tl.int64) * sizes[2] + head) * tokens + token
         row_lse = tl.load(lse + row, mask=exists, other=float("inf"))
         row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
         row_delta = tl.load(delta + row, mask=exists, other=0.0)
@@ -96,4 +98,4 @@ def softmax_lookup_gradient_kernel(
     else:
         total = tl.sum(total, 0, keep_dims=True)
     room = (QUERIES if BY_QUERY else 1) * (KEYS if BY_KEY else 1)
-    tl.store(sent + layer.to(tl.int64) * sizes[6] + number.to(tl.int64) * room + place, total)
+    tl.store(sent + layer.to(tl.int64) * plain(sizes[6]) + number.to(tl.int64) * room + place, total)

@@ -13,7 +13,7 @@ from attndsl_codegen.kernels.fields import Field, FieldAt
 from attndsl_codegen.kernels.masks import EVALUATED, tile_masks
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
-from attndsl_codegen.kernels.triton.launch import Call, row_steps
+from attndsl_codegen.kernels.triton.launch import Call, for_any_size, row_steps
 from attndsl_codegen.kernels.triton.lookup_gradient import softmax_lookup_gradient_kernel
 from attndsl_codegen.kernels.triton.schedule import (
     KnownSchedule,
@@ -187,11 +187,15 @@ def sent_by_pairs(
     sent = torch.empty(math.prod(layers), count + 1, dtype=torch.float32, device=q.device)
     sent[:, -1] = 0.0
     together = 1 if own_pairs(lookup, call.mechanism)[0] or layers[0] > 1 else q.shape[0]
-    sizes = pairs, q.shape[2], heads, heads // k.shape[1], layers[1], together, count + 1
+    sizes = (
+        *for_any_size(pairs, q.shape[2]),
+        *(heads, heads // k.shape[1], layers[1], together),
+        *for_any_size(count + 1),
+    )
     if pairs:
         softmax_lookup_gradient_kernel[(pairs * len(sent),)](
             *(q, k, v, grad_out, lse, delta, sent, row_steps(q, k, v, grad_out), portion.pairs, sizes),
-            *(call.extents, call.env, call.mechanism.scale(call.at)),
+            *call.geometry,
             SLOPE=lookup.slope,
             BY_QUERY=lookup.by_query,
             BY_KEY=lookup.by_key,

@@ -9,6 +9,12 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 
 @jit
+def plain(size):
+    """A size that is passed as `2 * size + 1`: Triton compiles a kernel for it once, see `for_any_size`."""
+    return size >> 1
+
+
+@jit
 def floor_div(a, b):
     """`a // b` of integers of any sign, rounded down."""
     a = a + 0 * tl.program_id(0)  # constants, of which Triton makes sizes of 1, would be divided as by Python
@@ -44,28 +50,34 @@ def on_axis(x, extent):
 
 
 @jit
+def layer_of(field, batch, head):
+    """Where a field (data, then as for `plain` batch and head strides, extents) begins for a head."""
+    return field[0] + batch * plain(field[1]) + head * plain(field[2])
+
+
+@jit
 def look_up_1(field, batch, head, a):
-    """A field (data, batch and head strides, extent) at a coordinate."""
-    return tl.load(field[0] + batch * field[1] + head * field[2] + on_axis(a, field[3]))
+    """A field at a coordinate."""
+    return tl.load(layer_of(field, batch, head) + on_axis(a, plain(field[3])))
 
 
 @jit
 def look_up_2(field, batch, head, a, b):
-    """A field (data, batch and head strides, extents) at two coordinates."""
-    number = on_axis(a, field[3]) * field[4] + on_axis(b, field[4])
-    return tl.load(field[0] + batch * field[1] + head * field[2] + number)
+    """A field at two coordinates."""
+    number = on_axis(a, plain(field[3])) * plain(field[4]) + on_axis(b, plain(field[4]))
+    return tl.load(layer_of(field, batch, head) + number)
 
 
 @jit
 def look_up_3(field, batch, head, a, b, c):
-    """A field (data, batch and head strides, extents) at three coordinates."""
-    number = (on_axis(a, field[3]) * field[4] + on_axis(b, field[4])) * field[5] + on_axis(c, field[5])
-    return tl.load(field[0] + batch * field[1] + head * field[2] + number)
+    """A field at three coordinates."""
+    number = on_axis(a, plain(field[3])) * plain(field[4]) + on_axis(b, plain(field[4]))
+    return tl.load(layer_of(field, batch, head) + number * plain(field[5]) + on_axis(c, plain(field[5])))
 
 
 @jit
 def look_up_4(field, batch, head, a, b, c, d):
-    """A field (data, batch and head strides, extents) at four coordinates."""
-    number = on_axis(a, field[3]) * field[4] + on_axis(b, field[4])
-    number = (number * field[5] + on_axis(c, field[5])) * field[6] + on_axis(d, field[6])
-    return tl.load(field[0] + batch * field[1] + head * field[2] + number)
+    """A field at four coordinates."""
+    number = on_axis(a, plain(field[3])) * plain(field[4]) + on_axis(b, plain(field[4]))
+    number = number * plain(field[5]) + on_axis(c, plain(field[5]))
+    return tl.load(layer_of(field, batch, head) + number * plain(field[6]) + on_axis(d, plain(field[6])))

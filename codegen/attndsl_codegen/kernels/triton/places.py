@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -13,30 +14,31 @@ def slot_places(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
         tile: the number of the tile.
         slot: numbers of slots, in any shape, which the results have too.
         extents: of the token set, one to three; behind a single one the coordinate of the first token, if
-            that is not zero: the queries of a decoding step.
+            that is not zero: the queries of a decoding step. Each is as for `plain`.
         TILE: the sides of a tile.
         STEP: into how many residue classes each axis is split; a tile then lies in one of them.
     """
+    sides = [plain(extent) for extent in extents]
     # Triton decides these branches when it compiles, and only so long as they exclude each other.
-    if len(TILE) == 1 and len(extents) == 2:  # type: ignore[arg-type]
+    if len(TILE) == 1 and len(sides) == 2:  # type: ignore[arg-type]
         a = tile * TILE[0] + slot
-        return (a + extents[1],), a, a < extents[0]
+        return (a + sides[1],), a, a < sides[0]
     elif len(TILE) == 1:  # noqa: RET505  # type: ignore[arg-type]
-        a = on_side(tile, slot, extents[0], TILE[0], STEP[0])
-        return (a,), a, a < extents[0]
+        a = on_side(tile, slot, sides[0], TILE[0], STEP[0])
+        return (a,), a, a < sides[0]
     elif len(TILE) == 2:  # type: ignore[arg-type]
-        across = tiles_along(extents[1], TILE[1], STEP[1])
-        a = on_side(tile // across, slot // TILE[1], extents[0], TILE[0], STEP[0])
-        b = on_side(tile % across, slot % TILE[1], extents[1], TILE[1], STEP[1])
-        return (a, b), a * extents[1] + b, (a < extents[0]) & (b < extents[1])
+        across = tiles_along(sides[1], TILE[1], STEP[1])
+        a = on_side(tile // across, slot // TILE[1], sides[0], TILE[0], STEP[0])
+        b = on_side(tile % across, slot % TILE[1], sides[1], TILE[1], STEP[1])
+        return (a, b), a * sides[1] + b, (a < sides[0]) & (b < sides[1])
     else:
-        across = tiles_along(extents[2], TILE[2], STEP[2])
-        down = tiles_along(extents[1], TILE[1], STEP[1])
-        a = on_side(tile // across // down, slot // (TILE[1] * TILE[2]), extents[0], TILE[0], STEP[0])
-        b = on_side(tile // across % down, slot // TILE[2] % TILE[1], extents[1], TILE[1], STEP[1])
-        c = on_side(tile % across, slot % TILE[2], extents[2], TILE[2], STEP[2])
-        exists = (a < extents[0]) & (b < extents[1]) & (c < extents[2])
-        return (a, b, c), (a * extents[1] + b) * extents[2] + c, exists
+        across = tiles_along(sides[2], TILE[2], STEP[2])
+        down = tiles_along(sides[1], TILE[1], STEP[1])
+        a = on_side(tile // across // down, slot // (TILE[1] * TILE[2]), sides[0], TILE[0], STEP[0])
+        b = on_side(tile // across % down, slot // TILE[2] % TILE[1], sides[1], TILE[1], STEP[1])
+        c = on_side(tile % across, slot % TILE[2], sides[2], TILE[2], STEP[2])
+        exists = (a < sides[0]) & (b < sides[1]) & (c < sides[2])
+        return (a, b, c), (a * sides[1] + b) * sides[2] + c, exists
 
 
 @jit
@@ -63,10 +65,14 @@ def rows_at(tensor, steps, batch, head, token, channel):
     """Addresses of channels of tokens; offsets of whole tensors exceed 32 bits.
 
     Args:
-        steps: strides of batch, head and token.
+        steps: strides of batch, head and token; if there is a fourth entry, as for `plain`.
     """
-    base = tensor + batch.to(tl.int64) * steps[0] + head.to(tl.int64) * steps[1]
-    return base + token.to(tl.int64) * steps[2] + channel
+    if len(steps) == 3:
+        base = tensor + batch.to(tl.int64) * steps[0] + head.to(tl.int64) * steps[1]
+        return base + token.to(tl.int64) * steps[2] + channel
+    else:  # noqa: RET505
+        base = tensor + batch.to(tl.int64) * plain(steps[0]) + head.to(tl.int64) * plain(steps[1])
+        return base + token.to(tl.int64) * plain(steps[2]) + channel
 
 
 @jit
