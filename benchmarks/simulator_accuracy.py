@@ -45,7 +45,7 @@ CASES = (
     ("neighborhood3d", "x=16x24x24", "x=24x24x24"),
     ("axial_rows", "x=48x48", "x=64x128"),
     ("swin", "x=56x56", "x=112x56"),
-    ("agent", "x=48x48", "x=64x128"),
+    ("agent", "x=32x32", "x=48x48"),
     ("linformer", "n=2048", "n=4096"),
 )
 QUICK = (("sliding", "n=512", "n=1024"),)

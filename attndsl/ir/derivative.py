@@ -10,6 +10,10 @@ from attndsl.ir.walk import postorder
 NOTHING, ALL = Const(0.0), Const(1.0)
 
 
+class NoDerivative(ValueError):
+    """A function has no rule by which it is differentiated."""
+
+
 def derivative(expr: Expr, by: Var | Load) -> Expr:
     """How `expr` changes with a real variable or a look-up.
 
@@ -23,7 +27,8 @@ def derivative(expr: Expr, by: Var | Load) -> Expr:
                 slopes[node] = ALL
             case Apply(function, args, "real") if any(slopes[arg] is not NOTHING for arg in args):
                 rule = FUNCTIONS[function].derivative
-                assert rule is not None, f"{function} has no derivative"
+                if rule is None:
+                raise NoDerivative(f"{function} has no derivative")
                 parts = zip(rule(SYMBOLIC, *args), args)
                 terms = [as_expr(part) * slopes[arg] for part, arg in parts if slopes[arg] is not NOTHING]
                 slopes[node] = sum(terms[1:], terms[0])

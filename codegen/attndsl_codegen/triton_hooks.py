@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from attndsl.ir.derivative import derivative
+from attndsl.ir.derivative import NoDerivative, derivative
 from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.ops import Attend
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
@@ -54,7 +54,7 @@ class TritonHookPrinter:
             return False
         try:
             return bool(self._functions)
-        except Unprintable:
+        except (Unprintable, NoDerivative):
             return False
 
     def functions(self) -> list[list[str]]:
