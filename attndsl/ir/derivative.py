@@ -28,7 +28,7 @@ def derivative(expr: Expr, by: Var | Load) -> Expr:
             case Apply(function, args, "real") if any(slopes[arg] is not NOTHING for arg in args):
                 rule = FUNCTIONS[function].derivative
                 if rule is None:
-                raise NoDerivative(f"{function} has no derivative")
+                    raise NoDerivative(f"{function} has no derivative")
                 parts = zip(rule(SYMBOLIC, *args), args)
                 terms = [as_expr(part) * slopes[arg] for part, arg in parts if slopes[arg] is not NOTHING]
                 slopes[node] = sum(terms[1:], terms[0])
