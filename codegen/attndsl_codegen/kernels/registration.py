@@ -89,7 +89,7 @@ class AttendOperator:
     @property
     def fields(self) -> tuple[str, ...]:
         """Real fields, then those that have no gradient."""
-        return *self.mechanism.real_fields, *self.mechanism.mask_fields, *self.labels
+        return (*self.mechanism.real_fields, *self.mechanism.mask_fields, *self.labels)
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -107,8 +107,8 @@ class AttendOperator:
         """Of the forward operator and of the backward operator."""
         fields = (f"field{number}" for number in range(len(self.fields)))
         tensors = ", ".join(f"Tensor {name}" for name in (*self.operands, *fields))
-        grads = "Tensor? grad_out, Tensor? grad_lse"
-        more = f"{grads}, {tensors}, Tensor out, Tensor lse, bool[] wanted, {SETTINGS}"
+        saved = f"{tensors}, Tensor out, Tensor lse"
+        more = f"Tensor? grad_out, Tensor? grad_lse, {saved}, bool[] wanted, {SETTINGS}"
         # A single result is no tuple.
         results = ", ".join(["Tensor"] * self.gradients)
         return f"({tensors}, {SETTINGS}) -> (Tensor, Tensor)", f"({more}) -> ({results})"
