@@ -89,7 +89,8 @@ def compile_kernel(
 
     function = getattr(module, KERNELS[kernel])
     options = {name: constants[name] for name in ("num_warps", "num_stages")}
-    fixed = {name: value for name, value in constants.items() if name not in options}
+    known_names = set(function.arg_names)  # a file leaves out the arguments that its mechanism does not need
+    fixed = {name: value for name, value in constants.items() if name in known_names}
     known = {
         "strides": (("i32",) * 3,) * len(TENSORS[kernel]),
         "rows": "*i32",

@@ -45,7 +45,7 @@ LOOKING_UP = {
     },
     90: {
         "forward": {128: Configuration(64, 64, 8, 3)},
-        "key gradient": {128: Configuration(32, 64, 8, 1)},
+        "key gradient": {128: Configuration(32, 64, 8, 2)},
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     100: {
