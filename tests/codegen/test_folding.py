@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import math
 import subprocess
 import sys
@@ -24,11 +25,13 @@ from attndsl_codegen.folding.docstrings import without_entries
 from attndsl_codegen.folding.fold import fold
 from attndsl_codegen.folding.known import SOMETHING, Facts
 from attndsl_codegen.folding.layout import laid_out
+from attndsl_codegen.kernels.triton.configurations import Configuration
 from attndsl_codegen.linker import Definition, mentioned
 from tests.codegen.build import called
 from tests.strategies import thorough
 
 TOLERANCE = 1e-6
+SMALL = Configuration(queries=32, keys=32, warps=4, stages=1)
 MOST_TOKENS = 1000
 """Of programs with more, some of the queries are compared, where a file can choose some."""
 
@@ -69,6 +72,21 @@ def test_folded_and_unfolded_files_agree(name):
             assert len(found) == len(expected)
             for a, b in zip(found, expected):
                 assert torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["swin", "packed"])
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+def test_folded_files_run_on_triton(name):
+    """In the interpreter; the torch form of the kernel is taken away, so that nothing else can have run."""
+    given = {"swin": {"size": 4, "shift": 1}}.get(name, {})
+    folded = import_source(generate(attndsl.load(name, **given)), "folded")
+    folded.BACKEND, folded.configuration = "triton", lambda *_: SMALL
+    folded.tiled = None
+    sizes = dict(sizes_near(attndsl.load(name, **given), {1: 40, 2: 6}, heads=2))
+    inputs = called(folded, "example_inputs", **declared(folded, None), sizes=sizes, heads=2)
+    found, expected = (results_of(folded, inputs, None, exact) for exact in (False, True))
+    for a, b in zip(itertools.chain(*found), itertools.chain(*expected)):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 # --- pieces of Python -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from attndsl.examples import find_spec
 from attndsl.ir.program import Program
 from attndsl.language import load_text
 from attndsl.planning.plan import sizes_near
+from attndsl_codegen import generate
 from attndsl_codegen.kernels.triton.configurations import Configuration
 from tests.codegen.interpreter import bfloat16
 
@@ -89,7 +90,7 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
 
     The generated file's softmax kernels run on Triton or fail: their torch forms are taken away.
     """
-    generated: dict[str, Any] = import_source(attndsl.source(program), "checked").__dict__
+    generated: dict[str, Any] = import_source(generate(program, folded=False), "checked").__dict__
     generated.update(BACKEND="triton", configuration=lambda *_: SMALL)
     generated.update({name: None for name in ("tiled", "all_keys") if f"{name}_softmax" in generated})
     ran: list[str] = []

@@ -209,7 +209,7 @@ def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype, backward: bool =
         return
     kind = ((q.shape[0], q.shape[1]), max(q.shape[-1], v.shape[-1]), q.device, dtype, backward)
     known = plan.made.get(kind)
-    if known is None and kept_bytes(plan, kind[0]) <= KEPT:
+    if known is None and kept_bytes(plan, kind[0], backward) <= KEPT:
         while len(plan.made) > 1:  # one kind of call, forward and backward
             plan.made.pop(next(iter(plan.made)))
         known = plan.made[kind] = list(made_steps(plan, *kind))
@@ -218,12 +218,16 @@ def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype, backward: bool =
         step.release()
 
 
-def kept_bytes(plan: Plan, layers: tuple[int, int]) -> int:
-    """What steps hold from call to call: row numbers of queries and keys, and masks that groups share."""
+def kept_bytes(plan: Plan, layers: tuple[int, int], backward: bool) -> int:
+    """What steps hold from call to call: row numbers of queries and keys, and masks that groups share.
+
+    Gradients of keys are added to rows, also of keys that are read where they are.
+    """
     total = 0
     for group in plan.groups:
-        for runs, window in ((group.runs, group.window), (group.query_runs, group.query_window)):
-            if runs is not None and window is None:
+        keys_in_rows = group.window is None or backward
+        for runs, in_rows in ((group.runs, keys_in_rows), (group.query_runs, group.query_window is None)):
+            if runs is not None and in_rows:
                 total += 8 * layer_count(group, layers) * runs.numel()
         if group.shares:
             total += 5 * plan.query.slots * plan.key.slots * group.keys.shape[1]
