@@ -50,6 +50,7 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
         known |= {
             "mechanism.query_steps": [hook.steps[0] for hook in planned],
             "mechanism.key_steps": [hook.steps[1] for hook in planned],
+            "mechanism.same_labels": [_present(hook.same_labels) for hook in planned],
             "mechanism.varies_by_batch": [bool(hook.mask_fields) for hook in planned],
             "mechanism.varies_by_head": [hook.varies_by_head for hook in planned],
         }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from attndsl.analysis.labels import same_labels
 from attndsl.ir.bounds import GREATEST, LEAST, Bounds
 from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.ops import Attend
@@ -91,6 +92,11 @@ class HookPrinter:
         return tuple(sorted(name for name in fields(*self._scoring) if self._types[name].kind == "real"))
 
     @cached_property
+    def same_labels(self) -> tuple[str, str] | None:
+        """Fields that must be equal at a query and at the keys that it sees; those of a tiled attend."""
+        return None if self.tiles is None else same_labels(self.op)
+
+    @cached_property
     def varies_by_head(self) -> bool:
         """Whether heads differ in what is visible."""
         return "head" in variables(self.op.where) or any(
@@ -147,6 +153,8 @@ class HookPrinter:
                 f"varies_by_batch, varies_by_head = {bool(self.mask_fields)}, {self.varies_by_head}",
             ]
         lines.append(f"mask_fields, real_fields = {self.mask_fields}, {self.real_fields}".replace("'", '"'))
+        if self.has_bounds:
+            lines.append(f"same_labels = {self.same_labels}".replace("'", '"'))
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
         lines.append(f'normalize = "{self.op.normalize}"')

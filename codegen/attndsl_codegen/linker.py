@@ -16,6 +16,7 @@ MODULES = (
     "parameters",
     "mechanism",
     "masks",
+    "sorting",
     "plan",
     "rows",
     "steps",

@@ -29,6 +29,8 @@ class Mechanism(Protocol):
     varies_by_head: ClassVar[bool]
     mask_fields: ClassVar[tuple[str, ...]]
     """Fields that the mask looks up."""
+    same_labels: ClassVar[tuple[str, str] | None]
+    """Fields of queries and of keys that must be equal for a key to be visible, or None."""
     real_fields: ClassVar[tuple[str, ...]]
     """Fields that bias or score look up, with gradient."""
     normalize: ClassVar[str]

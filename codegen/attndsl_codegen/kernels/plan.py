@@ -11,6 +11,7 @@ from torch import Tensor
 from attndsl_codegen.kernels.fields import FieldRange, Pyramid
 from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.sorting import SORTING_GAIN, Sorted, same_label_tiles, some_tiles, sorted_tiles
 from attndsl_codegen.kernels.tiles import Bricks
 
 SHARED = 4
@@ -114,7 +115,13 @@ def make_plan(
         torch.arange(heads if mechanism.varies_by_head else 1),
     )
     pyramids = {name: Pyramid(at[name].data) for name in mechanism.mask_fields}
-    pairs, full = visible_tiles(mechanism, query, key, layers, {**at, **pyramids})
+    by_label = None
+    if mechanism.same_labels is not None:
+        by_label = label_tiles(mechanism, (query, key), layers, at, {**at, **pyramids})
+    if by_label is None:
+        pairs, full = visible_tiles(mechanism, query, key, layers, {**at, **pyramids})
+    else:
+        query, key, pairs, full = by_label
     classes, masks = mask_classes(mechanism, (query, key), pairs, full, at)
     kept = classes >= 0
     pairs, classes = pairs[kept], classes[kept]
@@ -129,19 +136,54 @@ def make_plan(
     return Plan(query, key, masks, [placed(group, query, key) for group in groups], complete, {})
 
 
+def label_tiles(
+    mechanism: type[Mechanism],
+    tiles: tuple[Bricks, Bricks],
+    layers: Tensor,
+    at: dict[str, Any],
+    ranges: dict[str, Any],
+) -> tuple[Sorted, Sorted, Tensor, Tensor] | None:
+    """Queries, keys, tile pairs and which are full, in the order of labels; None where that is no gain.
+
+    Args:
+        ranges: `at` with pyramids in place of fields.
+    """
+    sides = sorted_tiles(mechanism, layers, at)
+    if sides is None:
+        return None
+    pairs = same_label_tiles(*sides, layers)
+    query, key = tiles
+    looked_at = some_tiles(query, key)
+    others = len(visible_tiles(mechanism, query, key, layers, ranges, looked_at)[0])
+    others = others * query.count // len(looked_at[0])
+    if SORTING_GAIN * len(pairs) * sides[0].slots * sides[1].slots > others * query.slots * key.slots:
+        return None
+    return *sides, pairs, torch.zeros(len(pairs), dtype=torch.bool)
+
+
 def visible_tiles(
-    mechanism: type[Mechanism], query: Bricks, key: Bricks, layers: Tensor, at: dict[str, Any]
+    mechanism: type[Mechanism],
+    query: Bricks,
+    key: Bricks,
+    layers: Tensor,
+    at: dict[str, Any],
+    within: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """All visited tile pairs as rows (batch, head, query tile, key tile), and which of them are full.
 
     Starts from everything; a pair of tile ranges that may hold visible pairs, but need not be full, is
     halved along its longer side, one level of the tree at a time.
+
+    Args:
+        within: ranges of tiles (lo, hi) to look at instead of everything, (ranges, sides).
     """
     axes = len(query.grid)
     sizes = torch.tensor(query.tile + key.tile)
     last = torch.tensor(query.grid + key.grid) - 1
     edge = key.ragged
-    layer, lo, hi = layers, last.new_zeros(len(layers), len(last)), last.expand(len(layers), -1)
+    lo, hi = (torch.zeros_like(last)[None], last[None]) if within is None else within
+    layer = layers.repeat_interleave(len(lo), 0)
+    lo, hi = (end.repeat(len(layers), 1) for end in (lo, hi))
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     while len(lo) or not found:
         boxes = query.box(lo[:, :axes], hi[:, :axes]) + key.box(lo[:, axes:], hi[:, axes:])
