@@ -148,7 +148,7 @@ def label_tiles(
     Args:
         ranges: `at` with pyramids in place of fields.
     """
-    sides = sorted_tiles(mechanism, layers, at)
+    sides = None if mechanism.same_labels is None else sorted_tiles(mechanism.same_labels, layers, at)
     if sides is None:
         return None
     pairs = same_label_tiles(*sides, layers)

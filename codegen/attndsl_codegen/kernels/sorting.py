@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from attndsl_codegen.kernels.fields import Field
-from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
 
 SORTED_QUERIES = 64
@@ -62,15 +61,14 @@ class Sorted(Bricks):
         return self.labels[:, starts], self.labels[:, last]
 
 
-def sorted_tiles(
-    mechanism: type[Mechanism], layers: Tensor, at: dict[str, Any]
-) -> tuple[Sorted, Sorted] | None:
+def sorted_tiles(labels: tuple[str, str], layers: Tensor, at: dict[str, Any]) -> tuple[Sorted, Sorted] | None:
     """Queries and keys in the order of their labels; None where labels follow the tokens already.
 
     Args:
+        labels: the fields of queries and of keys.
         layers: rows (batch element, head) that have a plan of their own.
     """
-    fields = [at[name] for name in mechanism.same_labels]
+    fields = [at[name] for name in labels]
     if "offset" in at or all(in_stretches(field) for field in fields):
         return None
     query, key = (layer_labels(field, layers) for field in fields)
