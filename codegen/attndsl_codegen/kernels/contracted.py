@@ -6,6 +6,7 @@ causal: the sum runs over j <= i, chunk by chunk with a carried state
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,16 +32,20 @@ def contracted(
     q, k, v = ((t if t.dtype == dtype else t.to(dtype)) for t in (q, k, v))
     divides = mechanism.normalize == "linear"
     if mechanism.causal:
-        if divides:
-            v = torch.cat([v, v.new_ones(*v.shape[:3], 1)], -1)
-        total = CausalProducts.apply(q, per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1]))
-        out = total[..., :-1] / scaled_sum(total[..., -1:], scale) if divides else total * scale
+        k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
+        out, sums = CausalProducts.apply(q, k, v, divides)
+        out = divided(out, scaled_sum(sums, scale)) if divides else out * scale
     elif divides:
         sums = q @ per_query_head(k.sum(2, keepdim=True), q.shape[1]).transpose(-1, -2)
-        out = products(q, k, v, 1.0) / scaled_sum(sums, scale)
+        out = divided(products(q, k, v, 1.0), scaled_sum(sums, scale))
     else:
         out = products(q, k, v, scale)
     return out.to(kind), None
+
+
+def divided(total: Tensor, by: Tensor) -> Tensor:
+    """A quotient in place of what is divided, unless the backward pass needs that."""
+    return total / by if total.requires_grad else total.div_(by)
 
 
 def scaled_sum(sums: Tensor, scale: float) -> Tensor:
@@ -57,35 +62,60 @@ def products(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 class CausalProducts(torch.autograd.Function):
-    """y[i] = sum over j <= i of (q[i] . k[j]) v[j]; only its arguments are kept for the backward pass."""
+    """y[i] = sum over j <= i of (q[i] . k[j]) v[j], and the sums of the products q[i] . k[j] themselves.
+
+    Only its arguments are kept for the backward pass.
+    """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The sums."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sums: bool) -> tuple[Tensor, Tensor | None]:
+        """Both sums, (batch, heads, tokens, width) and, if asked for, (batch, heads, tokens, 1)."""
         ctx.save_for_backward(q, k, v)
-        return running_products(q, k, v)
+        found = running_products((q,), (k,), (v, ones(v)) if sums else (v,))
+        return found[0], found[1] if sums else None
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad_out: Tensor, grad_sums: Tensor | None) -> tuple[Tensor | None, ...]:
         """Each gradient is such a sum again: over earlier keys for queries, over later queries for keys."""
         q, k, v = ctx.saved_tensors
-        (g,) = grads
-        grad_q = running_products(g, v, k)
-        grad_k = running_products(v, g, q, later=True)
-        return grad_q, grad_k, running_products(k, q, g, later=True)
+        grads = (grad_out,) if grad_sums is None else (grad_out, grad_sums)
+        values = (v,) if grad_sums is None else (v, ones(v))
+        (grad_q,) = running_products(grads, values, (k,))
+        (grad_k,) = running_products(values, grads, (q,), later=True)
+        (grad_v,) = running_products((k,), (q,), (grad_out,), later=True)
+        return grad_q, grad_k, grad_v, None
 
 
-def running_products(q: Tensor, k: Tensor, v: Tensor, later: bool = False) -> Tensor:
-    """Sums over j <= i, or with `later` over j >= i, of (q[i] . k[j]) v[j]."""
-    out = q.new_empty(*q.shape[:3], v.shape[-1])
-    state = q.new_zeros(*q.shape[:2], k.shape[-1], v.shape[-1])
-    starts = range(0, q.shape[2], CAUSAL_CHUNK)
+Columns = Sequence[Tensor]
+"""Tensors (batch, heads, tokens, width) that stand side by side as one; only chunks of it are made."""
+
+
+def ones(v: Tensor) -> Tensor:
+    """A channel of ones for every token, without memory of its own."""
+    return v.new_ones(1, 1, 1, 1).expand(*v.shape[:3], 1)
+
+
+def running_products(q: Columns, k: Columns, v: Columns, later: bool = False) -> list[Tensor]:
+    """Sums over j <= i, or with `later` over j >= i, of (q[i] . k[j]) v[j], one for each tensor of v."""
+    out = [q[0].new_empty(*q[0].shape[:3], part.shape[-1]) for part in v]
+    widths = [sum(part.shape[-1] for part in columns) for columns in (k, v)]
+    state = q[0].new_zeros(*q[0].shape[:2], *widths)
+    starts = range(0, q[0].shape[2], CAUSAL_CHUNK)
     for start in reversed(starts) if later else starts:
         here = slice(start, start + CAUSAL_CHUNK)
-        qs, ks, vs = q[:, :, here], k[:, :, here], v[:, :, here]
+        qs, ks, vs = (chunk_of(columns, here) for columns in (q, k, v))
         near = qs @ ks.transpose(-1, -2)
         near = near.triu_() if later else near.tril_()
-        out[:, :, here] = near @ vs + qs @ state
+        found = near @ vs
+        found += qs @ state
         state += ks.transpose(-1, -2) @ vs
+        for whole, part in zip(out, found.split([part.shape[-1] for part in v], -1)):
+            whole[:, :, here] = part
     return out
+
+
+def chunk_of(columns: Columns, here: slice) -> Tensor:
+    """Some tokens of tensors side by side."""
+    parts = [part[:, :, here] for part in columns]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
