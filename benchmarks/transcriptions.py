@@ -28,6 +28,22 @@ def linear_causal(t: Mapping[str, Tensor], chunk: int = 128) -> Tensor:
     return (out / (near.sum(-1, keepdim=True) + q @ total.transpose(-1, -2))).flatten(2, 3)
 
 
+def retention(t: Mapping[str, Tensor], chunk: int = 128) -> Tensor:
+    """In chunks: products within one, and a state that fades from chunk to chunk."""
+    q, k, v = (t[name].unflatten(2, (-1, chunk)) for name in "qkv")
+    rate = (1 - 2.0 ** (-5 - torch.arange(q.shape[1]))).view(1, -1, 1, 1)
+    i = torch.arange(chunk)
+    inside = (rate ** (i.view(-1, 1) - i)).tril().unsqueeze(2)
+    out = (q @ k.transpose(-1, -2) * inside) @ v
+    since, until = rate ** (i.view(-1, 1) + 1), rate ** (chunk - 1 - i.view(-1, 1))
+    added = (k * until.unsqueeze(2)).transpose(-1, -2) @ v
+    states = [torch.zeros_like(added[:, :, 0])]
+    for part in added.unbind(2)[:-1]:
+        states.append(rate**chunk * states[-1] + part)
+    out = out + (q * since.unsqueeze(2)) @ torch.stack(states, 2)
+    return out.flatten(2, 3) * t["q"].shape[-1] ** -0.5
+
+
 def l2vit(t: Mapping[str, Tensor]) -> Tensor:
     q, k, v = relu(t["q"]), relu(t["k"]), t["v"]
     total = (q * k.sum(2, keepdim=True)).sum(-1, keepdim=True)
@@ -133,6 +149,7 @@ class Transcription:
 TRANSCRIPTIONS = {
     "linear": Transcription(PROGRAMS["linear"], linear),
     "linear, causal": Transcription(PROGRAMS["linear, causal"], linear_causal),
+    "retention": Transcription("retention", retention),
     "L2ViT": Transcription("l2vit", l2vit, square=True),
     "MALA": Transcription("mala", mala, square=True),
     "agent": Transcription(PROGRAMS["agent"], agent, square=True),

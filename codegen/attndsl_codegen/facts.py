@@ -37,6 +37,7 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
         "mechanism.score": [_present(hook.op.score) for hook in attends],
         "mechanism.bias": [_present(hook.op.bias) for hook in attends],
         "mechanism.times": [_present(hook.op.times) for hook in attends],
+        "mechanism.decay": [_present(hook.op.decay) for hook in attends],
         "mechanism.normalize": [hook.op.normalize for hook in attends],
         "mechanism.mask_fields": [hook.mask_fields for hook in attends],
         "mechanism.real_fields": [hook.real_fields for hook in attends],

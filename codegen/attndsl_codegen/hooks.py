@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from attndsl.analysis.labels import same_labels
 from attndsl.ir.bounds import GREATEST, LEAST, Bounds
 from attndsl.ir.index import TRUE, Expr, Var
+from attndsl.ir.labels import same_labels
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import KEY, QUERY
@@ -157,6 +157,8 @@ class HookPrinter:
             lines.append(f"same_labels = {self.same_labels}".replace("'", '"'))
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
+            if self.op.decay is None:
+                lines.append("decay = None")
         lines.append(f'normalize = "{self.op.normalize}"')
         if self.on_gpu:
             lines += self.triton.setting()
@@ -171,6 +173,8 @@ class HookPrinter:
             hooks.append(self._real("bias", self.op.bias, []))
         if self.op.times is not None:
             hooks.append(self._real("times", self.op.times, []))
+        if self.op.decay is not None:
+            hooks.append(self._decay(self.op.decay))
         hooks.append(self._scale())
         return hooks
 
@@ -196,6 +200,14 @@ class HookPrinter:
             "times": "A factor of the normalised weight.",
         }[name]
         return self._function(name, [expr], self._spelling(), doc, self.program.labels, first, "Tensor")
+
+    def _decay(self, expr: Expr) -> list[str]:
+        spelling = spelled(QUERY, self.op.query_tokens)
+        doc = "The weight of a key is multiplied by exp(decay(query) - decay(key))."
+        names = list(spelling.values())
+        return self._function(
+            "decay", [expr], spelling, doc, self.program.labels, [], "Tensor", coordinates=names
+        )
 
     def _bounds(self) -> list[str]:
         """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`, a split axis its phase and its round."""

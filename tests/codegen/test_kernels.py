@@ -1,5 +1,6 @@
 """The kernels one by one against their formulas, written out here; gradients by finite differences."""
 
+import math
 from functools import partial
 from itertools import product
 from types import SimpleNamespace
@@ -41,6 +42,7 @@ def mechanism(**hooks: Any) -> Any:
         "real_fields": (),
         "normalize": "softmax",
         "causal": False,
+        "decay": None,
         "score": None,
         "bias": None,
         "times": None,
@@ -246,6 +248,40 @@ def test_contracted_gradients(normalize, causal, monkeypatch):
     hooks = mechanism(normalize=normalize, causal=causal, key=X)
     leaves = [t[:1].clone().requires_grad_() for t in sequences(2, 1)]
     assert torch.autograd.gradcheck(lambda q, k, v: attend(contracted, hooks, q, k, v, q)[0], leaves)
+
+
+def faded() -> Any:
+    """Hooks of causal products with a decay from a field and from the distance."""
+    return mechanism(
+        normalize="none",
+        causal=True,
+        key=X,
+        where=lambda i, j, at: j <= i,
+        real_fields=("b",),
+        times=lambda i, j, at: torch.exp(at["b"](i) - at["b"](j)) * 0.9 ** (i - j).double(),
+        decay=lambda i, at: at["b"](i) + math.log(0.9) * i.double(),
+    )
+
+
+@pytest.mark.parametrize("heads", [(2, 2), (4, 2)], ids=str)
+@pytest.mark.parametrize("chunk", [1, 3, 4, 128])
+def test_decay_is_the_formula(heads, chunk, monkeypatch):
+    """Also a decay so strong that exp(-decay) alone would be infinite."""
+    monkeypatch.setattr("attndsl_codegen.kernels.contracted.CAUSAL_CHUNK", chunk)
+    q, k, v = sequences(*heads)
+    b = -400 * random(2, heads[0], QUERIES, seed=4, dtype=torch.float64).abs().cumsum(-1)
+    for field in (b, b / 1000):
+        found = attend(contracted, faded(), q, k, v, field)[0]
+        expected = attend(contracted, faded(), q, k, v, field, how=dense())[0]
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        assert expected[:, :, 2:].abs().min() > 0
+
+
+def test_gradients_of_a_decay(monkeypatch):
+    monkeypatch.setattr("attndsl_codegen.kernels.contracted.CAUSAL_CHUNK", 3)
+    b = random(1, 2, QUERIES, seed=4, dtype=torch.float64)
+    leaves = [t[:1].clone().requires_grad_() for t in (*sequences(2, 1), b)]
+    assert torch.autograd.gradcheck(lambda *given: attend(contracted, faded(), *given)[0], leaves)
 
 
 @pytest.mark.parametrize("causal", [False, True])

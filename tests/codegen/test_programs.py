@@ -1,5 +1,6 @@
 """Random programs: the compiled module computes what the exact definition says, forward and backward."""
 
+import hashlib
 from types import ModuleType
 
 import torch
@@ -31,7 +32,9 @@ class QuickVerifier(Verifier):
         tiles = {name: Tiles((2,) * i, (3,) * j) for name, (i, j) in axes.items()}
         own = Emitter(program, tiles, example={}, sampled=False, version="0").own
         self.generated = ModuleType("quick")
-        vars(self.generated).update({**machinery(), "PARAMETERS": dict(program.parameters)})
+        namespace = f"attndsl_{hashlib.sha256(own.encode()).hexdigest()}"
+        given = {"PARAMETERS": dict(program.parameters), "NAMESPACE": namespace}
+        vars(self.generated).update({**machinery(), **given})
         code = compile(f"from __future__ import annotations\n{own}", "<generated>", "exec")
         exec(code, vars(self.generated))
 

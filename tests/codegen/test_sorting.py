@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attndsl
-from attndsl.analysis.labels import same_labels
+from attndsl.ir.labels import same_labels
 from attndsl.language import load_text
 from attndsl_codegen import generate
 from attndsl_codegen.hooks import Tiles

@@ -65,6 +65,8 @@ ON_TORCH = {
     "linformer": ["chunked", "chunked"],
     "mala": ["contracted"],
     "ppma_product": ["chunked"],
+    "retention": ["contracted"],
+    "state_space": ["contracted"],
     "tensor_attention": ["paired"],
     "windowed_tensor": ["paired"],
 }

@@ -209,3 +209,30 @@ def mot(t: Tensors, count: int, kinds: int) -> Tensor:
     o = merged(attention(q, k, v, (causal(image.shape[1]) | same).unsqueeze(1)))
     out = by_kind(o, t.out_weight)
     return out / rms(out, 1e-5) * t.gain[t.modality]
+
+
+# --- Decay ------------------------------------------------------------------------------------------
+
+
+def recurrent(q: Tensor, k: Tensor, v: Tensor, kept: Tensor) -> Tensor:
+    """A state per head, token by token: what is kept of it, plus the products of a key and its value.
+
+    Args:
+        kept: (batch | 1, heads, tokens).
+    """
+    state, found = torch.zeros(*q.shape[:2], k.shape[-1], v.shape[-1], dtype=q.dtype), []
+    for at in range(q.shape[2]):
+        state = kept[:, :, at, None, None] * state + k[:, :, at, :, None] * v[:, :, at, None, :]
+        found.append((q[:, :, at, None, :] @ state).squeeze(-2))
+    return torch.stack(found, 2)
+
+
+@formula
+def retention(t: Tensors) -> Tensor:
+    rate = 1 - 2.0 ** (-5 - torch.arange(t.q.shape[1], dtype=t.q.dtype))
+    return recurrent(t.q * t.q.shape[-1] ** -0.5, t.k, t.v, rate.view(1, -1, 1).expand(1, -1, t.q.shape[2]))
+
+
+@formula
+def state_space(t: Tensors) -> Tensor:
+    return recurrent(t.q, t.k, t.v, t.la.exp())

@@ -109,6 +109,8 @@ SETTINGS = [
     Setting("gaam", {"n": 7}),
     Setting("mot", {"n": 13}, {"count": 2, "kinds": 3}),
     Setting("linear", {"n": 11}),
+    Setting("retention", {"n": 11}),
+    Setting("state_space", {"n": 11}),
     Setting("sinked", {"n": 11}, {"size": 4, "count": 2}),
     Setting("layer", {"n": 9}, {"count": 2}),
     Setting("volo_outlook", hw(5, 6)),

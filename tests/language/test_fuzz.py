@@ -96,8 +96,21 @@ MUTATIONS = (flip, flip, change_token, change_token, change_token, swap_tokens, 
 
 
 def check(text):
-    """Loads a text; returns whether it was refused."""
+    """Loads a text, in less than a second; returns whether it was refused.
+
+    What was slow is tried again: the collector of garbage may have come round.
+    """
     started = time.process_time()
+    refused = load(text)
+    if time.process_time() - started >= 1:
+        started = time.process_time()
+        load(text)
+        assert time.process_time() - started < 1, text
+    return refused
+
+
+def load(text):
+    """Loads a text; returns whether it was refused, with a proper error."""
     refusal: AttnError | None = None
     try:
         load_text(text)
@@ -108,7 +121,6 @@ def check(text):
     if refusal is not None:
         assert str(refusal).startswith("error[E"), text
         assert all(diagnostic.to_dict()["message"] for diagnostic in refusal.diagnostics)
-    assert time.process_time() - started < 1, text
     return refusal is not None
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
 
+from attndsl.ir.decay import decay_of
 from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.ops.base import (
     Arguments,
@@ -234,9 +235,19 @@ class Attend(Op):
             plain
             and self.score is None
             and self.bias is None
-            and self.times is None
+            and (self.times is None or self.decay is not None)
             and (self.where is TRUE or self.causal)
         )
+
+    @property
+    def decay(self) -> Expr | None:
+        """A function of the query's place; `times` is the exponential of its change from key to query.
+
+        None where there is no such function, or where running sums of products cannot take it in.
+        """
+        if self.times is None or self.normalize != "none" or not self.causal:
+            return None
+        return decay_of(self.times, self.query_tokens, self.key_tokens)
 
     @property
     def causal(self) -> bool:

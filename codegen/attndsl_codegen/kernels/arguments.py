@@ -261,7 +261,8 @@ def in_accumulation_type(flat: dict[str, Tensor], sizes: dict[str, Any]) -> dict
 def need(condition: Any, message: str) -> None:
     """Raises ValueError unless a requirement holds everywhere; compiled code a RuntimeError as it runs."""
     if isinstance(condition, Tensor) and torch.compiler.is_compiling():
-        torch.ops.aten._assert_async.msg(condition.all(), message)  # a trace has no values to decide by
+        # A trace has no values to decide by.
+        torch.ops.aten._assert_async.msg(condition.all(), message)
     elif not (bool(condition.all()) if isinstance(condition, Tensor) else condition):
         raise ValueError(message)
 

@@ -41,6 +41,8 @@ class Mechanism(Protocol):
     """What is added to the score, or None: bias(*coordinates, at)."""
     causal: ClassVar[bool]
     """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
+    decay: ClassVar[Any]
+    """Weights are multiplied by exp(decay(query) - decay(key)), or None: decay(*coordinates, at)."""
     gpu: ClassVar[Any]
     """The same hooks for the Triton kernels; only where an attend may run on them."""
     times: ClassVar[Any]

@@ -181,7 +181,9 @@ def visible_tiles(
     sizes = torch.tensor(query.tile + key.tile)
     last = torch.tensor(query.grid + key.grid) - 1
     edge = key.ragged
-    lo, hi = (torch.zeros_like(last)[None], last[None]) if within is None else within
+    lo, hi = torch.zeros_like(last)[None], last[None]
+    if within is not None:
+        lo, hi = within
     layer = layers.repeat_interleave(len(lo), 0)
     lo, hi = (end.repeat(len(layers), 1) for end in (lo, hi))
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []

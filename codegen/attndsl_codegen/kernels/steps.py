@@ -226,8 +226,8 @@ def kept_bytes(plan: Plan, layers: tuple[int, int], backward: bool) -> int:
     total = 0
     for group in plan.groups:
         keys_in_rows = group.window is None or backward
-        for runs, in_rows in ((group.runs, keys_in_rows), (group.query_runs, group.query_window is None)):
-            if runs is not None and in_rows:
+        for runs, needed in ((group.runs, keys_in_rows), (group.query_runs, group.query_window is None)):
+            if runs is not None and needed:
                 total += 8 * layer_count(group, layers) * runs.numel()
         if group.shares:
             total += 5 * plan.query.slots * plan.key.slots * group.keys.shape[1]
