@@ -17,21 +17,29 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from attndsl.api import compile, load
 from attndsl.bench.timing import interleaved
+from attndsl.language import load_text
+from attndsl.planning.plan import plan_program
 from attndsl.simulation.costs import Host
 from attndsl.simulation.host import LARGE_TILE, MIDDLE_TILE
+from attndsl_codegen.kernels.fields import Field
 
 FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 HEADS, TOKENS, WIDTH = 8, 8192, 64
 """Tensors that calls walk through: 16 MB each, as the operands of a long sequence are."""
-FEW_QUERIES, USUAL_QUERIES = 16, 64
+FEW_QUERIES, NARROW_QUERIES, USUAL_QUERIES = 16, 32, 64
 FEW_KEYS, USUAL_KEYS, MANY_KEYS = 64, 320, 1024
 BIG = 1 << 24
 """Elements of what does not fit the cache."""
-SMALL = 1 << 19
-"""Elements of what does."""
+USUAL = 1 << 20
+"""Elements of what steps hold: scores, biases."""
 LONG_RUN = 16
+TILES, SIDE = 8, 8
+LOOKED_UP = TILES * SIDE**4
+"""Tiles, their sides, and pairs of tokens in them, for which something is looked up."""
+MASKED_STEPS, FEW_CHANNELS = 24, 8
 REPEATS = 100
 """Calls of what takes microseconds, in one turn."""
 
@@ -126,7 +134,10 @@ def _host(turn: Turn) -> Host:
         gather_gbps=4 * WIDTH / max(LEAST, long - run / LONG_RUN),
         run_ns=run,
         step_us=1e6 * turn["step"],
+        masked_step_us=1e6 * turn["masked step"],
+        held_ns=max(LEAST, 1e9 * (turn["held"] - turn["element"]) - 2 * WIDTH * channel),
         element_ns=1e9 * turn["element"],
+        look_up_ns=1e9 * turn["look-up"],
         fresh_gbps=4e-9 / turn["fresh"],
         backward=turn["backward"] / turn["forward"],
         scatter_gbps=4e-9 * WIDTH / turn["scatter"],
@@ -142,8 +153,9 @@ def _attention_calls() -> dict[str, tuple[Call, int]]:
         "few queries": _walk(FEW_QUERIES, MANY_KEYS),
         "middle tile": _walk(MIDDLE_TILE, MANY_KEYS),
         "large tile": _walk(LARGE_TILE, MANY_KEYS),
-        "unmasked": _walk(USUAL_QUERIES, USUAL_KEYS),
-        "masked": _walk(USUAL_QUERIES, USUAL_KEYS, masked=True),
+        "unmasked": _walk(NARROW_QUERIES, MANY_KEYS),
+        "masked": _walk(NARROW_QUERIES, MANY_KEYS, masked=True),
+        "held": _held(),
         **_both_passes(),
     }
 
@@ -163,6 +175,19 @@ def _walk(queries: int, keys: int, width: int = WIDTH, masked: bool = False) -> 
             FUSED(*parts, 0.0, False, attn_mask=mask)
 
     return call, HEADS * count * queries * keys
+
+
+HELD = (
+    "attention held { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal, score = 2 * s) }"
+)
+"""A program whose scores are held in memory, and changed by one operation."""
+
+
+def _held() -> tuple[Call, int]:
+    """Generated code without PyTorch's fused attention, and the scores of the tiles that it visits."""
+    module, tokens = compile(load_text(HELD))(), 2 * MANY_KEYS
+    q, k, v = (torch.randn(1, HEADS, tokens, WIDTH) for _ in range(3))
+    return lambda: module(q, k, v), HEADS * tokens * (tokens + USUAL_QUERIES) // 2
 
 
 def _tiles(tensor: Tensor, start: int, count: int, slots: int, step: int) -> Tensor:
@@ -224,14 +249,33 @@ def _gathers(run: int | None) -> Call:
 
 def _small_calls() -> dict[str, tuple[Call, int]]:
     """Calls that take microseconds, and one on as much as fits the cache."""
-    small, a, b = torch.ones(8), torch.randn(SMALL), torch.randn(SMALL)
+    small, a, b = torch.ones(8), torch.randn(USUAL), torch.randn(USUAL)
     left, right, out = torch.randn(1024, 1024), torch.randn(1024, 1024), torch.empty(1024, 1024)
     return {
         "call": (lambda: [small.add_(1.0) for _ in range(REPEATS)], REPEATS),
         "step": (_steps, REPEATS),
-        "element": (lambda: (a * b + a) * b - a, 4 * SMALL),
+        "masked step": _masked_steps(),
+        "element": (lambda: (a * b + a) * b - a, 4 * USUAL),
+        "look-up": (_look_ups, HEADS * LOOKED_UP),
         "product": (lambda: torch.mm(left, right, out=out), 1024**3),
     }
+
+
+def _look_ups() -> Tensor:
+    """A table of every head, looked up by the distances of all pairs of a few tiles on a grid."""
+    table, side = Field(torch.randn(1, HEADS, 2 * SIDE - 1, 2 * SIDE - 1)), torch.arange(SIDE)
+    places = torch.stack(torch.meshgrid(side, side, indexing="ij")).flatten(1)
+    i, j = places[:, None, :, None].expand(-1, TILES, -1, -1), places[:, None, None, :]
+    return table(*(a - b + SIDE - 1 for a, b in zip(i, j)))
+
+
+def _masked_steps() -> tuple[Call, int]:
+    """Generated code on one narrow head: every query tile of a causal mask has keys and a mask of its own."""
+    program = load("packed")
+    (tiles,) = plan_program(program).tiles.values()
+    module, tokens = compile(program)(), MASKED_STEPS * tiles.query[0]
+    q, documents = torch.randn(1, 1, tokens, FEW_CHANNELS), torch.zeros(1, tokens, dtype=torch.long)
+    return lambda: module(q, q, q, documents), MASKED_STEPS
 
 
 def _steps() -> None:

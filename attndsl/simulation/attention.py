@@ -134,10 +134,10 @@ def _on_host(work: AttendWork, device: Device, host: Host) -> AttendTime:
     visited = [(found.full, found.partial, found.heads * work.batch) for found in work.counts.classes]
     queries = work.counts.tokens[0]
     outputs = work.batch * work.counts.heads * queries * kind.widths.value * DTYPE_BYTES[kind.dtype]
-    found = host_time(host, kind, work.access, visited, outputs)
+    found = host_time(host, kind, work.access, visited, outputs, work.counts.heads)
     steps = list(accumulate((found.scores, found.masks, found.sides, found.gathers, found.steps)))
     cycles = device.units * device.measured.clock_ghz * 1e9 * kind.queries * kind.keys
-    cost = score_seconds(host, kind)
+    cost = score_seconds(host, kind, work.counts.heads)
     full = TileCycles(cost.tensor * cycles, cost.exp * cycles, cost.issue * cycles)
     partial = replace(full, mask=cost.mask * cycles)
     by = "gathered keys" if found.gathers > 0.5 * steps[-1] else full.longest

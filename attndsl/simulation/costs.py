@@ -15,8 +15,10 @@ class Host:
         query_ns, key_ns: per query and per key of a tile, for one head.
         mask_ns: per score of a query tile with a mask.
         gather_gbps, run_ns: keys and values gathered, and each run of consecutive keys.
-        step_us: the calls of one step.
+        step_us, masked_step_us: the calls of one step, without and with masks that it makes anew.
+        held_ns: per score that is held in memory, in place of `score_ns`.
         element_ns: one operation on one number of a tensor in the cache.
+        look_up_ns: one number of a field looked up by an index.
         fresh_gbps: writing to memory that the process has not touched before.
         backward: scores of the backward pass over those of the forward pass.
         scatter_gbps: gradients added to the rows of their keys.
@@ -32,7 +34,10 @@ class Host:
     gather_gbps: float
     run_ns: float
     step_us: float
+    masked_step_us: float
+    held_ns: float
     element_ns: float
+    look_up_ns: float
     fresh_gbps: float
     backward: float
     scatter_gbps: float

@@ -3,10 +3,12 @@
     score      s + c (D + Dv)          softmax, and both products; less in large query tiles
     query      r                       per query of a tile: normalised and written
     key        l + g (D + Dv) + u / run      per key of a query tile: read where it is, or gathered in runs
-    step       once for as many query tiles as the workspace holds
+    step       once for as many query tiles, with equally many keys, as the workspace holds; more where masks
+               are made anew
     output     once per byte that the process has not touched before
 
-Costs of scores, queries and keys are measured on PyTorch's fused CPU attention, which runs the tiles.
+Costs of scores, queries and keys are measured on PyTorch's fused CPU attention, which runs the tiles. Scores
+that a function or a table of fields changes are held in memory; theirs are measured on generated code.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ MIDDLE_TILE, LARGE_TILE = 192, 768
 """Query tiles from which PyTorch's fused attention takes 64 and 256 queries at a time instead of 32."""
 WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers, or of queries where keys are read in place."""
-HELD_OPERATIONS = 6.0
-"""Passes over scores that are held in memory: scale, maximum, exponential, sum, mask, quotient."""
+SPECIAL = 2.0
+"""What a special function takes beyond a pass that multiplies."""
 FLOAT = 4
 
 
@@ -57,17 +59,16 @@ class HostTime:
     steps: float
 
 
-def score_seconds(host: Host, kind: TileKind) -> TileCycles:
+def score_seconds(host: Host, kind: TileKind, heads: int) -> TileCycles:
     """Seconds per score by what they go to: products, softmax, operations of bias and score, mask."""
     share = 1.0 if kind.queries < MIDDLE_TILE else host.middle
     share = host.large if kind.queries >= LARGE_TILE else share
-    held = HELD_OPERATIONS if kind.held else 0.0
-    operations = held + kind.score.slots + 8 * kind.score.exponentials
+    passes = kind.score.passes + kind.score.shared / heads + SPECIAL * kind.score.exponentials
     times = host.backward if kind.direction == "bwd" else 1.0
     return TileCycles(
         tensor=1e-9 * times * share * host.channel_ns * kind.widths.both,
-        exp=1e-9 * times * share * host.score_ns,
-        issue=1e-9 * times * operations * host.element_ns,
+        exp=1e-9 * times * (host.held_ns if kind.held else share * host.score_ns),
+        issue=1e-9 * times * (passes * host.element_ns + kind.score.look_ups * host.look_up_ns),
         mask=1e-9 * times * host.mask_ns,
     )
 
@@ -78,6 +79,7 @@ def host_time(
     access: Access,
     visited: list[tuple[NDArray[np.int64], NDArray[np.int64], int]],
     outputs: int,
+    heads: int,
 ) -> HostTime:
     """The time of all query tiles.
 
@@ -86,15 +88,16 @@ def host_time(
         visited: per class of heads the full and the partial key tiles of every query tile, and how many
             heads and batch elements there are.
         outputs: bytes of the result.
+        heads: how many heads share what does not depend on the head.
     """
-    cost = score_seconds(host, kind)
+    cost = score_seconds(host, kind, heads)
     masks, steps = 0.0, 0.0
     tiles = sum(len(full) * repeats for full, _, repeats in visited)
     keys = sum(int((full + partial).sum()) * repeats for full, partial, repeats in visited) * kind.keys
     for full, partial, repeats in visited:
         masked = partial > 0
         masks += float((full + partial)[masked].sum()) * repeats * kind.queries * kind.keys * cost.mask
-        steps += _steps(kind, access, full + partial, repeats)
+        steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats)
     backward = kind.direction == "bwd"
     sides = 1e-9 * (tiles * kind.queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
     moved = FLOAT * kind.widths.both * keys
@@ -105,13 +108,21 @@ def host_time(
         gathers += moved / (host.scatter_gbps * 1e9)
     scores = keys * kind.queries * (cost.tensor + cost.exp + cost.issue)
     fresh = outputs * (3.0 if backward else 1.0) / (host.fresh_gbps * 1e9)
-    return HostTime(scores, masks, sides, gathers, steps * host.step_us * 1e-6 + fresh)
+    return HostTime(scores, masks, sides, gathers, steps + fresh)
 
 
-def _steps(kind: TileKind, access: Access, visited: NDArray[np.int64], repeats: int) -> float:
-    """Steps of one class of heads: as many as fill the workspace, at least one."""
+def _steps(
+    host: Host, kind: TileKind, access: Access, visited: NDArray[np.int64], masked: bool, repeats: int
+) -> float:
+    """Microseconds of the steps of one class of heads.
+
+    Query tiles with equally many keys are computed together, as many as fill the workspace. How many such
+    numbers there are is bounded by the tiles and by the largest one, a bound that never falls with more keys.
+    """
     if access.whole:
-        return 1.0
+        return host.step_us
     queries = access.in_place and kind.direction == "fwd"
     tokens = len(visited) * kind.queries if queries else int(visited.sum()) * kind.keys
-    return max(1.0, repeats * tokens * max(kind.widths.score, 1) * FLOAT / WORKSPACE)
+    filled = repeats * tokens * max(kind.widths.score, 1) * FLOAT / WORKSPACE
+    groups = min(int((visited > 0).sum()), int(visited.max(initial=0)))
+    return max(1.0, groups, filled) * (host.masked_step_us if masked else host.step_us)

@@ -6,7 +6,7 @@ Measured on compiled kernels (128x128 tiles, sm_90): a causal mask costs 3.5 slo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from attndsl.ir.functions import FUNCTIONS
 from attndsl.ir.index import TRUE, Apply, Expr, Load
@@ -18,6 +18,7 @@ MASK_BASE, LOGIC, ARITHMETIC, DIVISION, LOOK_UP = 3.0, 0.5, 1.0, 4.0, 4.0
 """Slots of applying a mask, of a comparison or connective, of arithmetic, of division, of a load."""
 EDGE_MASK = 2.0
 """Slots of masking the empty slots of a last key tile."""
+HEAD = "head"
 LOGICAL = {"<", "<=", "==", "and", "or", "not"}
 DIVIDING = {"//", "%", "/"}
 PLAIN = {"+", "*", "min", "max", "abs", "select"}
@@ -25,13 +26,23 @@ PLAIN = {"+", "*", "min", "max", "abs", "select"}
 
 @dataclass(frozen=True)
 class PairCost:
-    """Per score: plain issue slots and special functions."""
+    """What pair expressions cost per score.
+
+    Attributes:
+        slots: plain issue slots, those of look-ups included.
+        exponentials: special functions.
+        passes, shared: operations on tensors, for every head and once for all heads.
+        look_ups: numbers of fields that are looked up.
+    """
 
     slots: float = 0.0
     exponentials: float = 0.0
+    passes: float = 0.0
+    shared: float = 0.0
+    look_ups: float = 0.0
 
     def __add__(self, other: PairCost) -> PairCost:
-        return PairCost(self.slots + other.slots, self.exponentials + other.exponentials)
+        return PairCost(*(a + b for a, b in zip(astuple(self), astuple(other))))
 
 
 def mask_slots(condition: Expr) -> float:
@@ -44,7 +55,7 @@ def score_cost(attend: Attend) -> PairCost:
     found = PairCost()
     for expr in (attend.bias, attend.score, attend.times):
         if expr is not None:
-            found = found + pair_cost(expr) + PairCost(ARITHMETIC)
+            found = found + pair_cost(expr) + PairCost(ARITHMETIC, passes=1.0)
     return found
 
 
@@ -54,24 +65,33 @@ def pair_cost(expr: Expr) -> PairCost:
     found = PairCost()
     for node in postorder([expr]):
         name = getattr(node, "name", "")
-        own = name.partition(".")[0]
+        own = {HEAD} if isinstance(node, Load) else {name.partition(".")[0]} & {QUERY, KEY, "s", HEAD}
         below = frozenset().union(*(sides[child] for child in children(node)))
-        sides[node] = below | ({own} if own in (QUERY, KEY, "s") else set())
+        sides[node] = below | own
         if "s" in below or {QUERY, KEY} <= below:
-            found = found + _node_cost(node)
+            found = found + _node_cost(node, bool(sides[node] & {"s", HEAD}))
     return found
 
 
-def _node_cost(node: Expr) -> PairCost:
+def _node_cost(node: Expr, per_head: bool) -> PairCost:
     match node:
         case Load():
-            return PairCost(LOOK_UP)
-        case Apply(function, args) if function in LOGICAL:
-            return PairCost(LOGIC * max(1, len(args) - 1))
-        case Apply(function) if function in DIVIDING:
-            return PairCost(DIVISION)
-        case Apply(function, args) if function in PLAIN or function not in FUNCTIONS:
-            return PairCost(ARITHMETIC * max(1, len(args) - 1))
-        case Apply():
-            return PairCost(2 * ARITHMETIC, 1.0)
+            return PairCost(LOOK_UP, look_ups=1.0)
+        case Apply("real"):
+            return PairCost(ARITHMETIC)  # no operation of its own where tensors of either kind are mixed
+        case Apply(_, args):
+            times = float(max(1, len(args) - 1))
+            passes = {"passes": times} if per_head else {"shared": times}
+            return replace(_slots(node, times), **passes)
     return PairCost()
+
+
+def _slots(node: Apply, times: float) -> PairCost:
+    """Issue slots and special functions of an operation."""
+    if node.function in LOGICAL:
+        return PairCost(LOGIC * times)
+    if node.function in DIVIDING:
+        return PairCost(DIVISION)
+    if node.function in PLAIN or node.function not in FUNCTIONS:
+        return PairCost(ARITHMETIC * times)
+    return PairCost(2 * ARITHMETIC, 1.0)

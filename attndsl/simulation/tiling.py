@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from math import prod
 
 from attndsl.analysis.layout import make_layout
+from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import Attend
+from attndsl.ir.walk import postorder
 from attndsl.simulation.attention import AttendWork
 from attndsl.simulation.counts import Fields, count_tiles
 from attndsl.simulation.cycles import TileKind
@@ -78,10 +80,16 @@ def counted(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: F
     return Planned(found, tiled_work(found, sizes, setting, fields) if found.query else None)
 
 
+def _scoring(attend: Attend) -> list[Expr]:
+    """What makes scores of products."""
+    return [expr for expr in (attend.bias, attend.score, attend.times) if expr is not None]
+
+
 def tile_kind(
     attend: Attend, sizes: Mapping[str, int], setting: Setting, queries: int, keys: int
 ) -> TileKind:
     """One pair of tiles of an attend."""
     widths = Widths(*widths_of(attend, sizes))
-    held = attend.score is not None or widths.score != widths.value
+    real = any(isinstance(node, Load) and node.kind == "real" for node in postorder(_scoring(attend)))
+    held = attend.score is not None or widths.score != widths.value or real
     return TileKind(queries, keys, widths, score_cost(attend), setting.dtype, held=held)

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.definition import coordinates
 from attndsl_codegen.kernels.fields import with_fields
-from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward, rows_without_key
+from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_kv_head, per_query_head, softmax_backward, softmax_forward
 
@@ -139,7 +139,7 @@ def fused_rows(
     """Output and log-sum-exp of some queries, by PyTorch's fused operator."""
     tensors = needed_operands(q, k, v, rows, at["real dtype"])
     mask = bias_of(mechanism, at, rows, q)
-    return fused_forward(mechanism.scale(at), tensors, mask, rows_without_key(mask))
+    return fused_forward(mechanism.scale(at), tensors, mask)
 
 
 def fused_rows_backward(

@@ -44,26 +44,17 @@ def apart(tensor: Tensor) -> Tensor:
     return tensor.flatten(0, 1).unsqueeze(1)
 
 
-def rows_without_key(mask: Tensor | None) -> Tensor | None:
-    """The queries whose keys are all hidden; None if nothing is."""
-    return None if mask is None else mask.amax(-1) == -torch.inf
-
-
 def fused_forward(
-    scale: float, tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, blank: Tensor | None
+    scale: float, tensors: tuple[Tensor, Tensor, Tensor], mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Output and natural log-sum-exp (batch * heads, tiles, queries).
-
-    Args:
-        mask: what is added to the scores.
-        blank: the queries that see no key, or None.
-    """
+    """Output and natural log-sum-exp (batch * heads, tiles, queries); `mask` is added to the scores."""
     shape = tensors[0].shape[:2]
     separate = tiles_apart(mask, *tensors)
     q, k, v = (apart(t) if separate else in_rows(t) for t in tensors)
     out, lse = FUSED(q, k, v, 0.0, False, attn_mask=on_pairs(mask, q, k), scale=scale)
-    if blank is not None:
-        lse = lse.masked_fill(blank, -torch.inf)
+    # A query without keys has a log-sum-exp of zero or none at all here; others hardly ever have.
+    if mask is not None and not bool((lse.abs() > 0).all()):
+        lse = lse.masked_fill(mask.amax(-1) == -torch.inf, -torch.inf)
     if separate:
         out, lse = (t.squeeze(1).unflatten(0, shape) for t in (out, lse))
     return out, lse

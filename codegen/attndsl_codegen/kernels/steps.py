@@ -80,7 +80,7 @@ class Step:
 
     def release(self) -> None:
         """Forgets what is large and of use to this step alone."""
-        for name in ("i", "j") if self.shares else ("i", "j", "visible", "hidden", "blank"):
+        for name in ("i", "j") if self.shares else ("i", "j", "visible", "hidden"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -115,18 +115,6 @@ class Step:
         """Which of the visited key tiles are masked in some query tile; long rows have few."""
         assert self.group.classes is not None
         return (self.group.classes != 0).any(0).nonzero().flatten()
-
-    @cached_property
-    def blank(self) -> Tensor | None:
-        """Which queries see no key, (1, 1 or tiles, queries); None if every one sees some."""
-        if self.first is not None:
-            return self.first.blank
-        classes = self.group.classes
-        if classes is None or bool((classes == 0).any(1).all()):
-            return None
-        assert self.visible is not None
-        blank = ~self.visible.any(-1)
-        return blank.unsqueeze(0) if bool(blank.any()) else None
 
     def query_parts(self) -> list[slice]:
         """The query slots in pieces whose scores fit into memory that is at hand."""

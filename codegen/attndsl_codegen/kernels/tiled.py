@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Field, with_fields
-from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward, rows_without_key
+from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Plan, make_plan
 from attndsl_codegen.kernels.softmax import softmax_backward, softmax_forward
@@ -102,8 +102,7 @@ class TiledAttention(torch.autograd.Function):
             tensors = parts_of(operands, step, at["real dtype"])
             if fused:
                 mask = additive_mask(mechanism, at, step)
-                blank = step.blank if mechanism.bias is None else rows_without_key(mask)
-                found = fused_forward(mechanism.scale(at), tensors, mask, blank)
+                found = fused_forward(mechanism.scale(at), tensors, mask)
             else:
                 found = plain_forward(mechanism, at, step, tensors)
             write(results[0], step, found[0])
