@@ -60,7 +60,7 @@ SMALL_IMAGE, SMALL_VIDEO = (16, 16), (4, 8, 8)
 def image(name: str, size: int, stride: int, example: str, full: Size, free: Any = None) -> Spec:
     """A window on an image; the small one is of 5 x 5 pixels."""
     steps = min(stride, 2)
-    small = Size(SMALL_IMAGE, 1, 2, {"size": (5, 5), "stride": (steps, steps)}, (8, 16))
+    small = Size(SMALL_IMAGE, 1, 1, {"size": (5, 5), "stride": (steps, steps)}, (8, 16))
     window = {"size": (size, size), "stride": (stride, stride)}
     return Spec(name, example, Size(full.shape, full.batch, full.heads, window, (8, 16)), small, free)
 
@@ -68,7 +68,7 @@ def image(name: str, size: int, stride: int, example: str, full: Size, free: Any
 def video(name: str, stride: tuple[int, int, int]) -> Spec:
     """A window of 18 x 24 x 24 on 30 x 48 x 80."""
     steps = (1, 1, 1) if stride == (1, 1, 1) else (1, 2, 2)
-    small = Size(SMALL_VIDEO, 1, 2, {"size": (3, 3, 3), "stride": steps}, (2, 8, 8))
+    small = Size(SMALL_VIDEO, 1, 1, {"size": (3, 3, 3), "stride": steps}, (2, 8, 8))
     full = Size((30, 48, 80), 1, 4, {"size": (18, 24, 24), "stride": stride}, (2, 8, 8))
     return Spec(name, "hunyuan_gna", full, small, VIDEO)
 
