@@ -18,11 +18,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+CACHE = Path(tempfile.gettempdir()) / "attndsl-gpu-benchmark"
+"""Where compiled kernels go."""
+MODES = ("default", "max-autotune")
 STAGES = ("calibrate", "correct", "compile", "forward", "backward", "ablate")
 
 
@@ -33,6 +37,7 @@ def main() -> int:
         return write_report(options.output)
     if options.dry:
         os.environ["TRITON_INTERPRET"] = "1"  # read when kernels are imported
+    os.environ.setdefault("TRITON_CACHE_DIR", str(CACHE / "triton"))
     options.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + options.budget
     wrong = False
@@ -58,6 +63,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=int, nargs="*", help="widths of heads")
     parser.add_argument("--rounds", type=int, default=20, help="of timing, per case")
     parser.add_argument("--seconds", type=float, default=4.0, help="of timing, per case")
+    parser.add_argument("--modes", nargs="*", choices=MODES, default=MODES, help="of compiling FlexAttention")
     parser.add_argument("--jobs", type=int, default=1, help="processes that compile FlexAttention beforehand")
     parser.add_argument("--share", metavar="I/N", help="every N-th case from the I-th on; for the processes")
     parser.add_argument("--dry", action="store_true", help="on a CPU, in Triton's interpreter, small sizes")
@@ -89,7 +95,8 @@ def run(stage: str, options: argparse.Namespace, deadline: float) -> bool:
         "ablate": ablate,
     }
     timing = (1, 0.0) if options.dry else (options.rounds, options.seconds)
-    session = Session(Timer(device), deadline, *timing, compiled=not options.dry)
+    modes = () if options.dry else tuple(options.modes)
+    session = Session(Timer(device), deadline, *timing, modes=modes)
     document: dict[str, Any] = {
         "stage": stage,
         "environment": environment(device),
@@ -121,17 +128,22 @@ def chosen(options: argparse.Namespace, stage: str, device: Any) -> tuple[list[A
 
 
 def compile_side_by_side(options: argparse.Namespace, deadline: float) -> None:
-    """Compiles the peers in several processes, which leave their results in the caches on disk."""
-    given = [argument for argument in sys.argv[1:] if argument]
-    processes = []
-    for job in range(options.jobs):
-        output = options.output / f"compile-{job}"
-        left = max(1.0, deadline - time.monotonic())
-        command = [sys.executable, __file__, *given, "--stage", "compile", "--jobs", "1"]
-        command += ["--share", f"{job}/{options.jobs}", "--output", str(output), "--budget", str(left)]
-        processes.append(subprocess.Popen(command))
-    for process in processes:
-        process.wait()
+    """Compiles the peers in several processes, which leave their results in the caches on disk.
+
+    Autotuning times kernels, and would time them wrongly here: what it chose stays with the process, and only
+    the kernels that it has compiled are shared.
+    """
+    for mode in options.modes:
+        processes = []
+        for job in range(options.jobs):
+            left = max(1.0, deadline - time.monotonic())
+            command = [sys.executable, __file__, *sys.argv[1:], "--stage", "compile", "--jobs", "1"]
+            command += ["--modes", mode, "--share", f"{job}/{options.jobs}", "--budget", str(left)]
+            command += ["--output", str(options.output / "compile" / f"{mode}-{job}")]
+            own = {} if mode == "default" else {"TORCHINDUCTOR_CACHE_DIR": str(CACHE / f"{mode}-{job}")}
+            processes.append(subprocess.Popen(command, env={**os.environ, **own}))
+        for process in processes:
+            process.wait()
 
 
 def write(path: Path, document: Any) -> None:

@@ -25,7 +25,7 @@ def _compile(session: Session, case: Case) -> dict[str, Any]:
     out.backward(case.upstream.view(out.shape))
     session.timer.wait()
     seconds["ours"] = time.perf_counter() - start
-    for peer in peers_of(case, session.compiled):
+    for peer in peers_of(case, session.modes):
         start = time.perf_counter()
         features = [peer.reordered(tensor).detach() for tensor in case.features]
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,16 +59,17 @@ class Peer:
         return call
 
 
-def peers_of(case: Case, compiled: bool) -> Iterator[Peer]:
-    """FlexAttention on rows of tokens and hand-tiled, each compiled in two modes; dense attention.
+def peers_of(case: Case, modes: Sequence[str]) -> Iterator[Peer]:
+    """FlexAttention on rows of tokens and hand-tiled, each compiled in some modes; dense attention.
 
     Args:
-        compiled: FlexAttention without a compiler computes all pairs, and serves to try the scripts.
+        modes: of `MODES`; without any, FlexAttention is not compiled: it then computes all pairs, and serves
+            to try the scripts.
     """
     forms = ["raster", *(["hand-tiled"] if case.record["hand"] else [])]
     for form in forms:
-        for mode in MODES if compiled else ["default"]:
-            yield flex_peer(case, form, mode, compiled)
+        for mode in modes or ["default"]:
+            yield flex_peer(case, form, mode, compiled=bool(modes))
     for name in ("flash", "cuDNN") if case.device.type == "cuda" else ("math",):
         attend = partial(_dense, backend=BACKENDS[name], causal=case.record["causal"])
         yield Peer(f"SDPA {name}", name, attend, same=case.record["causal"])

@@ -12,7 +12,7 @@ def report(documents: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """All stages that have run, line by line."""
     yield "# Our Triton kernels on a GPU"
     if documents:
-        where = next(reversed(documents.values()))["environment"]
+        where = list(documents.values())[-1]["environment"]
         yield ""
         yield ", ".join(f"{name} {shown(value)}" for name, value in where.items()) + "."
     for stage, document in documents.items():

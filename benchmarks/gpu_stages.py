@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from gpu_cases import Case
-from gpu_peers import Peer, peers_of
+from gpu_peers import MODES, Peer, peers_of
 from gpu_reference import error, exact_columns, exact_rows, sample_of
 from gpu_timing import Timer, clocks, interleaved
 from torch import Tensor
@@ -26,7 +26,7 @@ class Session:
         timer: of the device.
         deadline: on the monotonic clock; no case starts after it.
         rounds, seconds: of timing, per case.
-        compiled: whether FlexAttention is compiled, as users do.
+        modes: in which FlexAttention is compiled; it is not if there are none.
         backend: which kernels ours takes.
     """
 
@@ -34,7 +34,7 @@ class Session:
     deadline: float
     rounds: int = 20
     seconds: float = 4.0
-    compiled: bool = True
+    modes: tuple[str, ...] = tuple(MODES)
     backend: str = "triton"
 
     @property
@@ -138,7 +138,7 @@ def _timed(session: Session, case: Case, backward: bool) -> dict[str, Any]:
     ours = _own_call(case, backward)
     calls: dict[str, Callable[[], object]] = {}
     peers: dict[str, dict[str, Any]] = {}
-    for peer in peers_of(case, session.compiled):
+    for peer in peers_of(case, session.modes):
         try:
             call, record = _peer_call(timer, case, peer, expected, backward)
         except Exception as problem:  # what the compiler of another library raises is not known

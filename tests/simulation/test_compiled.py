@@ -1,5 +1,6 @@
 """Compiled kernels in the model: their numbers take the place of constants, and worse ones are never faster."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -112,3 +113,25 @@ def test_without_triton(capsys, monkeypatch):
     monkeypatch.setattr(machine_code, "find_spec", lambda name: None)
     assert main(["simulate", "sliding", "--from-kernel"]) == 1
     assert "pip install 'attndsl[torch,triton]'" in capsys.readouterr().err
+
+
+def test_compiling_for_a_device_names_the_kernels(tmp_path, capsys, monkeypatch):
+    from attndsl import machine_code
+
+    asked = []
+
+    def compiled(program, extents, setting):
+        asked.append((program.name, setting.device.name, setting.dim, setting.direction))
+        return {"out": report().attends[0].tiling.compiled}
+
+    monkeypatch.setattr(machine_code, "compiled_attends", compiled)
+    command = ["compile", "sliding", "--device", "a100", "--dim", "64", "-o", str(tmp_path / "s.py")]
+    assert main(command) == 0
+    assert (
+        "forward kernel (SASS of sm_90): 128x64 tiles, 8 warps, 3 stages, 146 registers"
+        in capsys.readouterr().out
+    )
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kernels"]["out"][0]["name"] == "forward"
+    assert asked == [("sliding", "a100", 64, "both")] * 2
