@@ -91,7 +91,7 @@ SPECS = (
         "swin",
         "swin",
         Size((112, 112), 8, 4, {}, (8, 16)),
-        Size(SMALL_IMAGE, 1, 2, {"size": 4, "shift": 1}, (8, 16)),
+        Size(SMALL_IMAGE, 1, 1, {"size": 4, "shift": 1}, (8, 16)),
     ),
     line("power attention", "power_attention", 65536, 8, small={"size": 16, "near": 2}),
 )
