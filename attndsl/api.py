@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import linecache
-import sys
 from collections.abc import Mapping
-from importlib.abc import InspectLoader
+from dataclasses import replace
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from attndsl.examples import find_spec
+from attndsl.generated import import_source
 from attndsl.ir.program import Program
 from attndsl.language import load_file
 
@@ -70,35 +66,6 @@ def compile(program: Program, backend: str = "auto") -> type[nn.Module]:
     return getattr(module, module.__all__[0])
 
 
-class _GeneratedSource(InspectLoader):
-    """Imports a module from its text; tracebacks and `inspect` find the lines through it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def get_code(self, fullname: str) -> CodeType:
-        """The compiled text, under a name by which its lines are found; Triton reads kernels that way."""
-        name = f"<{fullname}>"
-        linecache.cache[name] = (len(self._text), None, self._text.splitlines(keepends=True), name)
-        return self.source_to_code(self._text, name)
-
-    def get_source(self, fullname: str) -> str:
-        """The text, for tracebacks."""
-        return self._text
-
-
-def import_source(text: str, name: str) -> ModuleType:
-    """Imports generated source as a module of its own."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_loader(f"attndsl_generated_{name}_{digest}", _GeneratedSource(text))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def oracle(program: Program) -> Oracle:
     """The exact definition: dense, float64, differentiable; called with the inputs by name."""
     from attndsl.exact import oracle as dense_oracle
@@ -145,19 +112,21 @@ def simulate(
     shape: Mapping[str, int] | None = None,
     tile_q: tuple[int, ...] | None = None,
     tile_k: tuple[int, ...] | None = None,
+    from_kernel: bool = False,
     **options: Any,
 ) -> Report:
-    """The speed that a program can reach, and where the rest is lost; needs neither torch nor a GPU.
+    """The speed that a program can reach, and where the rest is lost; needs no GPU.
 
     Args:
         device: a name (see `attndsl devices`) or a .toml file.
         kernel: `attndsl`, `flash`, `flex` or `natten`.
         shape: the symbolic extents, e.g. `{"n": 4096}`; what `attndsl simulate` takes by default.
         tile_q, tile_k: tile shapes, one size per axis or one for stretches; chosen by time if not given.
+        from_kernel: compile the Triton kernels for the device, and take costs from their machine code.
         options: `dtype`, `batch`, `heads`, `kv_heads`, `dim`, `direction` (`fwd`, `bwd`, `both`), `queries`.
 
     Raises:
-        AttnError: the device, the kernel, the extents or the tiles do not fit.
+        AttnError: the device, the kernel, the extents or the tiles do not fit, or nothing can be compiled.
         TypeError: an option is unknown.
     """
     from attndsl.planning.layouts import Forced
@@ -166,5 +135,10 @@ def simulate(
 
     setting = make_setting(device, kernel, **options)
     extents = dict(shape) if shape else default_extents(program, setting.heads)
-    forced = Forced(*(None if tile is None else "x".join(map(str, tile)) for tile in (tile_q, tile_k)))
+    query, key = (None if tile is None else "x".join(map(str, tile)) for tile in (tile_q, tile_k))
+    forced = Forced(query, key)
+    if from_kernel:
+        from attndsl.machine_code import compiled_attends
+
+        forced = replace(forced, compiled=compiled_attends(program, extents, setting, forced))
     return simulate_in_full(program, extents, setting, forced)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 import attndsl
 from attndsl.api import import_source
 from attndsl.language import load_text
-from attndsl_codegen.machine import KERNELS, KernelFacts, compile_kernel
+from attndsl_codegen.compiled import Case, compile_attend
+from attndsl_codegen.machine import KERNELS, KernelFacts
 
 TABLE = Path(__file__).resolve().parents[1] / "codegen" / "attndsl_codegen" / "kernels.toml"
 SPECS = {
@@ -74,31 +76,13 @@ def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
 
 def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:
     """The configuration of one kernel, and what its machine code says."""
-    hooks, axes = module.OutAttend.gpu, len(module.TOKENS_X.axes)
-    chosen = module.configuration(kernel, width, 2, architecture, bool(hooks.fields))
-    constants = {
-        "WHERE": hooks.where,
-        "SHAPE": hooks.shape,
-        "QUERY_TILE": module.brick(chosen.queries, axes, boxes=hooks.query_boxes),
-        "KEY_TILE": module.brick(chosen.keys, axes, boxes=hooks.key_boxes),
-        "QUERY_STEP": (1,) * axes,
-        "KEY_STEP": (1,) * axes,
-        "QUERIES": chosen.queries,
-        "KEYS": chosen.keys,
-        "WIDTH": width,
-        "VALUE_WIDTH": width,
-        "CHANNELS": width,
-        "VALUE_CHANNELS": width,
-        "PRECISION": "ieee",
-        "num_warps": chosen.warps,
-        "num_stages": chosen.stages,
-        **({} if kernel == "forward" else {"SLOPE": hooks.slope}),
-    }
-    if kernel == "lookup gradient":
-        (lookup,) = hooks.lookups
-        constants |= {"SLOPE": lookup.slope, "BY_QUERY": lookup.by_query, "BY_KEY": lookup.by_key}
-    found = compile_kernel(module, hooks, kernel, constants, architecture, axes=axes, field_axes=axes)
-    return {"spec": spec, "width": width, **chosen._asdict(), **facts_of(found)}
+    mechanism, axes = module.OutAttend, len(module.TOKENS_X.axes)
+    fields = dict.fromkeys(mechanism.gpu.fields, ("real", axes))
+    case = Case((width, width), "bfloat16", architecture, fields)
+    (found,) = compile_attend(module, mechanism, kernel, case)
+    tiles = {"queries": prod(found.query), "keys": prod(found.key)}
+    chosen = {**tiles, "warps": found.warps, "stages": found.stages}
+    return {"spec": spec, "width": width, **chosen, **facts_of(found.facts)}
 
 
 def facts_of(found: KernelFacts) -> dict[str, Any]:

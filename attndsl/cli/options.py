@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from attndsl.ir.program import Program
 
 
+DTYPES = ("bfloat16", "float16", "float32")
+"""Types that kernels compute in."""
+
+
 def add_spec(parser: argparse.ArgumentParser) -> None:
     """The spec and its parameters."""
     parser.add_argument("spec", help="a file, `-` for standard input, or the name of an example")

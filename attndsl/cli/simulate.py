@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attndsl.cli.errors import with_warnings
-from attndsl.cli.options import add_sizes, add_spec, load_program, positive, read_sizes
+from attndsl.cli.options import DTYPES, add_sizes, add_spec, load_program, positive, read_sizes
 
 if TYPE_CHECKING:
+    from attndsl.ir.program import Program
+    from attndsl.planning.layouts import Forced
     from attndsl.simulation.setting import Setting
+    from attndsl.study.study import Questions
     from attndsl.study.sweep import Sweep
-
-DTYPES = ("bfloat16", "float16", "float32")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queries", type=positive, metavar="N", help="decoding: only the last N queries")
     parser.add_argument("--tile-q", metavar="SIZES", help="tiles of queries, e.g. 4x8x8")
     parser.add_argument("--tile-k", metavar="SIZES", help="tiles of keys, e.g. 2x8x8")
-
+    parser.add_argument(
+        "--from-kernel",
+        action="store_true",
+        help="compile the generated Triton kernels for the device (needs Triton, no GPU), read their machine "
+        "code, and take issue slots, exponentials, tensor-core operations and blocks per unit from it",
+    )
     parser.add_argument("--advise", action="store_true", help="better values of parameters declared `tune`")
     parser.add_argument("--sweep", metavar="P=VALUES", help="n=1k..1M, or a parameter: stride=1,2,4")
     parser.add_argument("--csv", metavar="FILE", help="write the sweep as a table; `-` for standard output")
@@ -54,7 +62,10 @@ def main(args: argparse.Namespace) -> int:
 
     outputs = check_outputs([args.plot] if args.plot else [], args.force)
     questions = Questions(args.sweep, args.advise, args.share, args.dense_steps)
-    study = answer(program, extents, setting, Forced(args.tile_q, args.tile_k), questions)
+    forced = Forced(args.tile_q, args.tile_k)
+    if args.from_kernel:
+        forced = _read_kernels(program, extents, setting, forced, questions)
+    study = answer(program, extents, setting, forced, questions)
     if study.sweep is not None:
         _write_sweep(study.sweep, args.csv, outputs)
     if args.html:
@@ -70,6 +81,28 @@ def main(args: argparse.Namespace) -> int:
 
         print_study(Console(highlight=False), study)
     return 0
+
+
+def _read_kernels(
+    program: Program, extents: Mapping[str, int], setting: Setting, forced: Forced, questions: Questions
+) -> Forced:
+    """The tiles of compiled kernels with what these cost.
+
+    Raises:
+        AttnError: there is no machine code, or a question is about other programs than this one.
+    """
+    from attndsl.diagnostics import fail
+    from attndsl.machine_code import compiled_attends
+    from attndsl.simulation.problems import BadOption
+    from attndsl.study.variants import known_name
+
+    swept = (questions.sweep or "").partition("=")[0].strip()
+    varied = swept and known_name(program, "--sweep", swept) == "parameter"
+    if questions.advice or varied:
+        reason = "kernels are read for one set of parameters"
+        asked = "--advise" if questions.advice else f"--sweep {questions.sweep}"
+        raise fail(BadOption("--from-kernel", asked, reason, "leave one of the two out"))
+    return replace(forced, compiled=compiled_attends(program, extents, setting, forced))
 
 
 def _write_sweep(sweep: Sweep, table: str | None, pictures: list[Path]) -> None:

@@ -135,6 +135,23 @@ def attend_lines(attend: AttendReport) -> Iterator[str]:
         f"  {attend.pairs:,} visible pairs in {counts.visited:,} of {counts.total:,} tiles "
         f"({counts.full:,} full, {counts.partial:,} partial), limited by {time.by}"
     )
+    if found.compiled is not None:
+        yield from machine_code_lines(attend)
+
+
+def machine_code_lines(attend: AttendReport) -> Iterator[str]:
+    """What compiled kernels are, and which numbers of the model they replace."""
+    compiled = attend.tiling.compiled
+    for kernel in compiled.kernels if compiled is not None else ():
+        yield f"  {kernel.words}"
+    for way in dict.fromkeys(found.way for found in attend.replaced):
+        words = ", ".join(
+            f"{found.name} {found.kernel:.4g} (model {found.model:.4g})"
+            for found in attend.replaced
+            if found.way == way
+        )
+        name = {"fwd": "forward", "bwd": "backward"}[way]
+        yield f"  from the kernels, {name}, per score of a visited tile: {words}"
 
 
 def _closing(report: Report) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import log2
 
 from attndsl.diagnostics import AttnError, fail
@@ -14,6 +14,7 @@ from attndsl.planning.ranking import Ranking, bricks
 from attndsl.planning.residues import candidate_steps, split_attend
 from attndsl.planning.tiles import candidates
 from attndsl.simulation.attention import attend_time
+from attndsl.simulation.compiled import CompiledAttend
 from attndsl.simulation.counts import Fields
 from attndsl.simulation.operators import widths_of
 from attndsl.simulation.problems import BadOption
@@ -37,10 +38,15 @@ CLOSE = 1.25
 
 @dataclass(frozen=True)
 class Forced:
-    """Tile shapes asked for, as text: `--tile-q 4x8x8 --tile-k 2x8x8`."""
+    """Tile shapes asked for, as text: `--tile-q 4x8x8 --tile-k 2x8x8`.
+
+    Attributes:
+        compiled: compiled kernels by attend: these have tile shapes of their own.
+    """
 
     query: str | None = None
     key: str | None = None
+    compiled: Mapping[str, CompiledAttend] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.query is not None or self.key is not None
@@ -67,6 +73,19 @@ def plan_attend(
     best = every[times.index(min(times))]
     why = "as asked for" if forced else _why(times, [cost for cost, _ in ranked])
     return replace(best, tiling=replace(best.tiling, why=why))
+
+
+def compiled_tiling(attend: Attend, found: CompiledAttend) -> Tiling:
+    """The tiles that the compiled kernels of an attend have."""
+    why = "those of the compiled kernels"
+    if max(*found.query_steps, *found.key_steps) == 1:
+        return replace(tiling(attend, found.query, found.key, why), compiled=found)
+    split = split_attend(attend, found.query_steps, found.key_steps, exact=True)
+    query, key = (
+        tuple(n for side, step in zip(tile, steps) for n in ([side] if step == 1 else [1, side]))
+        for tile, steps in ((found.query, found.query_steps), (found.key, found.key_steps))
+    )
+    return Tiling(split, query, key, _residues(found.query_steps), why, compiled=found)
 
 
 def _residues(steps: tuple[int, ...]) -> str:
@@ -105,8 +124,8 @@ def _shapes(attend: Attend, rank: Ranking, forced: Forced, slots: tuple[int, int
         if steps is not None:
             split, layout = split_attend(attend, *steps, exact=True), _residues(steps[0])
         query, key = split.query_tokens.extents(sizes), split.key_tokens.extents(sizes)
-        asked_q = _read(forced.query, "--tile-q", split.query_tokens, query)
-        asked_k = _read(forced.key, "--tile-k", split.key_tokens, key)
+        asked_q = read_tile(forced.query, "--tile-q", split.query_tokens, query)
+        asked_k = read_tile(forced.key, "--tile-k", split.key_tokens, key)
         boxes = bricks if rank.exact(split) else candidates
         for q in _sides(query, slots[0], setting, boxes) if asked_q is None else [asked_q]:
             for k in _sides(key, slots[1], setting, boxes) if asked_k is None else [asked_k]:
@@ -178,7 +197,12 @@ def _why(times: list[float], estimates: list[float]) -> str:
     return "the only shape that fits"
 
 
-def _read(given: str | None, option: str, tokens: TokenSet, extents: tuple[int, ...]) -> Tile | None:
+def read_tile(given: str | None, option: str, tokens: TokenSet, extents: tuple[int, ...]) -> Tile | None:
+    """A tile shape that was asked for; None where none was.
+
+    Raises:
+        AttnError: the text is no list of sizes, or not one per axis.
+    """
     if given is None:
         return None
     example = "x".join("8" for _ in extents)

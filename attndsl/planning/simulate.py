@@ -10,7 +10,7 @@ from attndsl.ir.program import Program
 from attndsl.ir.text import show
 from attndsl.planning.growth import complexity, crossover_tokens, formula_error
 from attndsl.planning.host import plan_on_host
-from attndsl.planning.layouts import Forced, plan_attend
+from attndsl.planning.layouts import Forced, compiled_tiling, plan_attend
 from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.relations import refuse_relations
 from attndsl.planning.sizes import check_sizes
@@ -20,7 +20,7 @@ from attndsl.simulation.problems import BadOption, CannotDecode
 from attndsl.simulation.program import simulate_program
 from attndsl.simulation.report import Report
 from attndsl.simulation.setting import Setting
-from attndsl.simulation.tiling import Planned
+from attndsl.simulation.tiling import Planned, counted
 
 EXTENTS = {1: 16384, 2: 128, 3: 32}
 """Extents where none are given, by the number of axes."""
@@ -56,7 +56,13 @@ def _planned(
 ) -> dict[str, Planned]:
     if setting.device.host is not None:
         return plan_on_host(program, sizes, setting, fields, forced)
-    return {value.name: plan_attend(value.op, sizes, setting, fields, forced) for value in program.attends}
+    compiled = {} if forced is None else forced.compiled
+    return {
+        value.name: counted(compiled_tiling(value.op, compiled[value.name]), sizes, setting, fields)
+        if value.name in compiled
+        else plan_attend(value.op, sizes, setting, fields, forced)
+        for value in program.attends
+    }
 
 
 def _check_tokens(program: Program, sizes: Mapping[str, int]) -> None:

@@ -104,8 +104,7 @@ def attend_time(work: AttendWork, device: Device, profile: Profile) -> AttendTim
     """
     if device.host is not None:
         return _on_host(work, device, device.host)
-    kind = work.kind
-    fits = occupancy(device, profile, kind.queries, kind.keys, kind.widths, kind.dtype)
+    fits = _fits(work.kind, device, profile)
     capacity = device.units * fits.blocks
     rows = [_class_rows(found, work, device, profile, fits) for found in work.counts.classes]
     repeats = [found.heads * work.batch for found in work.counts.classes]
@@ -126,6 +125,13 @@ def attend_time(work: AttendWork, device: Device, profile: Profile) -> AttendTim
     return AttendTime(
         plain, masked, fixed, seconds, limited, permuted, total, full, partial, prologue, fits, by
     )
+
+
+def _fits(kind: TileKind, device: Device, profile: Profile) -> Occupancy:
+    """Blocks on a unit: those of compiled kernels if they are known, else by estimated shared memory."""
+    if kind.costs is not None:
+        return Occupancy(kind.costs.stages, kind.costs.blocks)
+    return occupancy(device, profile, kind.queries, kind.keys, kind.widths, kind.dtype)
 
 
 def _on_host(work: AttendWork, device: Device, host: Host) -> AttendTime:

@@ -5,7 +5,8 @@
     I = BM BN (s + m) / L           L results per cycle and unit; m for a masked tile
     tile = max(T, X, I) + lambda (T + X + I - max), with (1 + lambda) / 2 for lambda on masked tiles
 
-The constants reproduce what FlashAttention-3 (Shah et al., 2024) and Triton kernels publish.
+The constants reproduce what FlashAttention-3 (Shah et al., 2024) and Triton kernels publish; what is known
+of compiled kernels takes the place of operations, x, s and m.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from attndsl.simulation.compiled import CompiledAttend, Costs
 from attndsl.simulation.device import Device
 from attndsl.simulation.profile import Profile
 from attndsl.simulation.slots import PairCost
@@ -57,6 +59,7 @@ class TileKind:
 
     Attributes:
         held: whether a CPU holds the scores in memory: PyTorch's fused attention has no score functions.
+        compiled: what is known of the compiled kernels, if they were read.
     """
 
     queries: int
@@ -66,18 +69,37 @@ class TileKind:
     dtype: str
     direction: Pass = "fwd"
     held: bool = False
+    compiled: CompiledAttend | None = None
+
+    @property
+    def costs(self) -> Costs | None:
+        """What the compiled kernels of this pass cost, if they were read."""
+        return None if self.compiled is None else self.compiled.costs(self.direction)
 
 
 def tile_cycles(kind: TileKind, device: Device, profile: Profile, mask: float) -> TileCycles:
     """The cycles of a pair of tiles; `mask` are the slots per score of its mask, 0 for a full tile."""
+    model = model_costs(kind, profile, mask)
+    costs = kind.costs or model
+    scores = kind.queries * kind.keys
+    flops = model.flops if costs.flops is None else costs.flops
+    return TileCycles(
+        tensor=scores * (flops or 0.0) / device.product_rate(kind.dtype),
+        exp=scores * costs.special / device.exponentials,
+        issue=scores * costs.slots / device.lanes,
+        mask=scores * costs.mask / device.lanes if mask else 0.0,
+    )
+
+
+def model_costs(kind: TileKind, profile: Profile, mask: float) -> Costs:
+    """What the model takes a pass to cost, whatever is known of compiled kernels."""
     backward = kind.direction == "bwd"
     products = profile.backward_products if backward else FORWARD_PRODUCTS
     repeats = profile.backward_exponentials if backward else 1
-    scores = kind.queries * kind.keys
     slots = BASE_SLOTS + SLOTS_PER_CHANNEL * kind.widths.score + kind.score.slots
-    return TileCycles(
-        tensor=products * scores * kind.widths.both / device.product_rate(kind.dtype),
-        exp=repeats * scores * (1 + kind.score.exponentials) / device.exponentials,
-        issue=repeats * scores * slots / device.lanes,
-        mask=repeats * scores * mask / device.lanes,
+    return Costs(
+        slots=repeats * slots,
+        mask=repeats * mask,
+        special=repeats * (1 + kind.score.exponentials),
+        flops=products * kind.widths.both,
     )

@@ -62,6 +62,7 @@ class Device:
         shared_kib, registers_kib: shared memory of a block and registers of a unit, in KiB.
         memory_gb, memory_gbps, l2_mib: size and peak rate of memory, size of the last-level cache.
         host: what the torch path costs, if the device is a CPU; units are cores then.
+        compute_capability: of NVIDIA's devices, e.g. 90: what kernels are compiled for.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Device:
     tflops: Mapping[str, float]
     measured: Measured
     host: Host | None = None
+    compute_capability: int | None = None
 
     def product_rate(self, dtype: str) -> float:
         """Operations of matrix products per cycle and unit, e.g. 4096 for bfloat16 on an H100.
@@ -138,7 +140,10 @@ def read_device(name: str, text: str) -> Device:
             {**NO_GPU_MEASURED, **measured} if isinstance(measured, dict) else measured,
         )
         _check(name, host, {field.name for field in fields(Host)}, "host")
-    _check(name, found, {field.name for field in fields(Device)} - {"name", "measured", "host"})
+    capability = found.pop("compute_capability", None)
+    if not (capability is None or (isinstance(capability, int) and 10 <= capability < 1000)):
+        raise fail(BadDevice(name, "`compute_capability` is ten times its number, e.g. 90 for 9.0"))
+    _check(name, found, {field.name for field in fields(Device)} - NOT_RATES)
     _check(name, measured, {field.name for field in fields(Measured)})
     title, in_shared, tflops = (found.pop(entry) for entry in ("title", "queries_in_shared", "tflops"))
     if not isinstance(title, str) or not isinstance(in_shared, bool):
@@ -153,7 +158,12 @@ def read_device(name: str, text: str) -> Device:
     rates = Measured(**measured)
     costs = None if host is None else Host(**host)
     given = {"queries_in_shared": in_shared, "tflops": tflops, "measured": rates, "host": costs}
+    given["compute_capability"] = capability
     return Device(name=name, title=title, **given, **found)
+
+
+NOT_RATES = {"name", "measured", "host", "compute_capability"}
+"""What a file says elsewhere, or may leave out."""
 
 
 def _check(name: str, found: Any, expected: set[str], table: str = "measured") -> None:

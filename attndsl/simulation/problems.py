@@ -73,6 +73,46 @@ class TileTooLarge(Problem):
 
 
 @dataclass(frozen=True)
+class NoMachineCode(Problem):
+    """`--from-kernel`, and `attndsl compile --device`, compile the Triton kernels of the generated file for a
+    device, ahead of time. That needs Triton (on Linux; no GPU), an NVIDIA device, and an attend that has
+    Triton kernels.
+    """
+
+    code: ClassVar[str] = "E908"
+    title: ClassVar[str] = "there is no machine code to read: {reason}"
+    help: ClassVar[str] = "{remedy}"
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class KernelTooLarge(Problem):
+    """A block of a kernel must fit the shared memory and the registers of a streaming multiprocessor.
+
+    Shared memory holds the tiles of keys and values in flight, and those of fields that masks and biases
+    look up; see `attndsl explain SPEC` for the tiles.
+    """
+
+    code: ClassVar[str] = "E909"
+    title: ClassVar[str] = "the {kernel} kernel of `{attend}` does not fit on {device} (sm_{architecture})"
+    help: ClassVar[str] = (
+        "{tiles}, width {width}, {dtype}: a block needs {needed:,} {what} of {available:,}: {remedy}"
+    )
+    kernel: str
+    attend: str
+    device: str
+    architecture: int
+    tiles: str
+    width: int
+    dtype: str
+    needed: int
+    available: int
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class CannotDecode(Problem):
     """`--queries N` looks at the last N queries, which needs queries along a single axis."""
 

@@ -20,6 +20,7 @@ from attndsl.simulation.operators import (
     stays_in_dense,
     unfused_work,
 )
+from attndsl.simulation.replaced import Replaced, replaced
 from attndsl.simulation.report import AttendReport, Report
 from attndsl.simulation.setting import Setting
 from attndsl.simulation.tiling import Planned
@@ -77,7 +78,13 @@ def simulate_program(
     seconds = sum(part.time.total for part in parts) + other
     by_name = dict(zip(prepared.attends, parts[:: len(setting.passes)]))
     attends = tuple(
-        AttendReport(v.name, planned[v.name].tiling, by_name.get(v.name), _pairs(v, by_name, sizes, fields))
+        AttendReport(
+            v.name,
+            planned[v.name].tiling,
+            by_name.get(v.name),
+            _pairs(v, by_name, sizes, fields),
+            _replaced(prepared.attends.get(v.name), setting),
+        )
         for v in program.attends
     )
     return _report(program, sizes, setting, prepared, attends, fall, dense_seconds, seconds, fields)
@@ -115,6 +122,11 @@ def _attend(value: Value) -> Value[Attend]:
 
 def _directions(work: AttendWork, setting: Setting) -> list[AttendWork]:
     return [with_direction(work, direction == "bwd") for direction in setting.passes]
+
+
+def _replaced(work: AttendWork | None, setting: Setting) -> tuple[Replaced, ...]:
+    ways = [] if work is None else _directions(work, setting)
+    return tuple(found for way in ways for found in replaced(way, setting))
 
 
 def _seconds(works: Sequence[Work], setting: Setting) -> float:

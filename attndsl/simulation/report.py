@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from attndsl.simulation.replaced import Replaced
 from attndsl.simulation.setting import Setting
 from attndsl.simulation.tiling import Tiling
 from attndsl.simulation.waterfall import Part, Waterfall
@@ -13,12 +14,16 @@ from attndsl.simulation.waterfall import Part, Waterfall
 
 @dataclass(frozen=True)
 class AttendReport:
-    """One attend: its tiles, and its forward (or only) pass; `part` is None for contracted attends."""
+    """One attend: its tiles, and its forward (or only) pass; `part` is None for contracted attends.
+
+    `replaced` are the numbers of the model that were read from compiled kernels, of all passes.
+    """
 
     name: str
     tiling: Tiling
     part: Part | None
     pairs: int
+    replaced: tuple[Replaced, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The attend as JSON data; counts are exact, over the heads of one batch element."""
@@ -58,7 +63,10 @@ class AttendReport:
             }
             for c in counts.classes
         ]
-        where = {"stages": time.occupancy.stages, "blocks": time.occupancy.blocks}
+        where: dict[str, Any] = {"stages": time.occupancy.stages, "blocks": time.occupancy.blocks}
+        if self.tiling.compiled is not None:
+            kernels = [kernel.to_dict() for kernel in self.tiling.compiled.kernels]
+            where["machine_code"] = {"kernels": kernels, "replaced": [r.to_dict() for r in self.replaced]}
         return {
             **found,
             "tiles": tiles,

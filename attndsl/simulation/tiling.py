@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from attndsl.analysis.layout import make_layout
@@ -11,6 +11,7 @@ from attndsl.ir.index import Expr, Load
 from attndsl.ir.ops import Attend
 from attndsl.ir.walk import postorder
 from attndsl.simulation.attention import AttendWork
+from attndsl.simulation.compiled import CompiledAttend
 from attndsl.simulation.counts import Fields, count_tiles
 from attndsl.simulation.cycles import TileKind
 from attndsl.simulation.host import READ_IN_PLACE, Access
@@ -34,6 +35,7 @@ class Tiling:
         layout: its name.
         why: why it was chosen.
         access: how a CPU finds the keys of a query tile.
+        compiled: what is known of the compiled kernels, if they were read.
     """
 
     attend: Attend
@@ -42,6 +44,7 @@ class Tiling:
     layout: str
     why: str = ""
     access: Access = READ_IN_PLACE
+    compiled: CompiledAttend | None = None
 
     @property
     def permuted(self) -> bool:
@@ -72,6 +75,7 @@ def tiled_work(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields
     heads = count_of(attend.type.heads, sizes)
     counts = count_tiles(attend, sizes, query, key, heads, fields)
     kind = tile_kind(attend, sizes, setting, prod(tiles[0]), prod(tiles[1]))
+    kind = replace(kind, compiled=found.compiled)
     return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted, found.access)
 
 

@@ -61,6 +61,12 @@ class Emitter:
         """What is written for this program alone; the rest is linked."""
         return "\n".join(self._parts.values())
 
+    @property
+    def on_gpu(self) -> dict[str, str]:
+        """The class of hooks of every attend that Triton kernels run, by the attend's name."""
+        _ = self._mechanisms
+        return {name: hooks.class_name for name, hooks in self._lines.hooks.items() if hooks.on_gpu}
+
     @cached_property
     def _parts(self) -> dict[str, str]:
         """The texts of which `own` consists."""

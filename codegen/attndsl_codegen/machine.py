@@ -11,6 +11,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from attndsl_codegen.architectures import limits_of
+from attndsl_codegen.listing import (
+    EXPONENTIALS,
+    SASS,
+    SPILLS,
+    TENSOR_CORES,
+    Loop,
+    inner_loops,
+    read_ptx,
+    read_sass,
+)
+
 KERNELS = {
     "forward": "softmax_forward_kernel",
     "query gradient": "softmax_query_gradient_kernel",
@@ -24,13 +36,6 @@ TENSORS = {
     "lookup gradient": ("q", "k", "v", "grad_out"),
 }
 """The tensors of a kernel whose strides it takes, in order."""
-TENSOR_CORES = re.compile(r"\b(HGMMA|HMMA|UTCHMMA|UTCMMA\w*)\b")
-EXPONENTIALS = re.compile(r"\bMUFU\.EX2\b")
-SPILLS = re.compile(r"\b(LDL|STL)\b")
-INSTRUCTION = re.compile(r"^\s*/\*([0-9a-f]+)\*/\s+(.*?);", re.MULTILINE)
-BRANCH = re.compile(r"\bBRA(?:\.\w+)*\s.*?(?:0x([0-9a-f]+)|`\(\.(L_x_\d+)\))")
-SHARED_LIMITS = {80: 166912, 90: 232448, 100: 232448}
-"""Bytes of shared memory that one block may have (CUDA programming guide, table of compute capabilities)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class KernelFacts:
         serialized: whether ptxas gave warning C7511: tensor-core instructions wait for one another.
         tensor_instructions, exponential_instructions, instructions: how many there are, once each.
         tensor_names: what the tensor-core instructions are called, e.g. HGMMA.
+        loops: the inner loops, of full tiles and then of partial ones.
+        source: what was read: `SASS`, or `PTX` where Triton brings no disassembler.
     """
 
     kernel: str
@@ -56,11 +63,36 @@ class KernelFacts:
     exponential_instructions: int
     instructions: int
     tensor_names: tuple[str, ...]
+    loops: tuple[Loop, ...] = ()
+    source: str = "SASS"
+
+    @property
+    def shared_limit(self) -> int:
+        """Bytes of shared memory that a block may have."""
+        return limits_of(self.architecture).shared_of_block
 
     @property
     def clean(self) -> bool:
         """Whether the kernel passes both gates, and fits shared memory."""
-        return not (self.spills or self.serialized) and self.shared_bytes <= SHARED_LIMITS[self.architecture]
+        return not (self.spills or self.serialized) and self.shared_bytes <= self.shared_limit
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The types that a kernel is compiled for.
+
+    Attributes:
+        dtype: of queries, keys and values as Triton spells it, e.g. `bf16`.
+        query_axes, key_axes: of the token sets.
+        fields: of every field that the hooks look up, the type of its elements and its axes.
+        aligned: whether rows are multiples of 16 elements, as `row_steps` asks.
+    """
+
+    dtype: str = "bf16"
+    query_axes: int = 1
+    key_axes: int = 1
+    fields: tuple[tuple[str, int], ...] = ()
+    aligned: bool = True
 
 
 def compile_kernel(
@@ -69,19 +101,18 @@ def compile_kernel(
     kernel: str,
     constants: Mapping[str, Any],
     architecture: int,
-    dtype: str = "bf16",
-    axes: int = 1,
-    field_axes: int = 1,
+    operands: Operands,
 ) -> KernelFacts:
     """Compiles one kernel of an imported generated file.
 
     Args:
         module: the file, imported where Triton does not interpret.
-        hooks: the `gpu` setting of the attend; its fields are real.
+        hooks: the `gpu` setting of the attend.
         constants: as `Call.constants` gives them.
         architecture: compute capability, e.g. 90.
-        axes: of queries and keys.
-        field_axes: of every field that the hooks look up.
+
+    Raises:
+        Exception: whatever Triton raises at what it cannot compile.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -90,63 +121,83 @@ def compile_kernel(
     function = getattr(module, KERNELS[kernel])
     options = {name: constants[name] for name in ("num_warps", "num_stages")}
     known_names = set(function.arg_names)  # a file leaves out the arguments that its mechanism does not need
-    fixed = {name: value for name, value in constants.items() if name in known_names}
-    known = {
-        "strides": (("i32",) * 3,) * len(TENSORS[kernel]),
-        "rows": "*i32",
-        "runs": "*i32",
-        "pairs": "*i32",
-        "sent": "*fp32",
-        "sizes": ("i32",) * (7 if kernel == "lookup gradient" else 6),
-        "extents": (("i32",) * axes,) * 2,
-        "env": (
-            *("i32",) * len(hooks.sizes),
-            *((("*fp32", *("i32",) * (2 + field_axes)),) * len(hooks.fields)),
-        ),
-        "scale": "fp32",
-        "lse": "*fp32",
-        "delta": "*fp32",
-    }
+    fixed: dict[Any, Any] = {name: value for name, value in constants.items() if name in known_names}
+    known = _types(hooks, kernel, operands)
     signature: dict[str, Any] = {}
     aligned: dict[tuple[int, ...], list[list[Any]]] = {}
     for at, name in enumerate(function.arg_names):
-        signature[name] = "constexpr" if name in fixed else known.get(name, f"*{dtype}")
+        signature[name] = "constexpr" if name in fixed else known.get(name, f"*{operands.dtype}")
         if isinstance(signature[name], str) and signature[name].startswith("*"):
             aligned[(at,)] = [["tt.divisibility", 16]]
-        if name == "strides":
+        if name == "strides" and operands.aligned:
             paths = ((at, tensor, axis) for tensor in range(len(TENSORS[kernel])) for axis in range(3))
             aligned |= {path: [["tt.divisibility", 16]] for path in paths}
+        elif name == "strides":
+            fixed |= {(at, tensor, 3): None for tensor in range(len(TENSORS[kernel]))}
     source = ASTSource(function, signature, fixed, aligned)
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return facts(kernel, architecture, compiled.asm["cubin"], compiled.asm["ptx"], compiled.metadata.shared)
 
 
+def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
+    """The types of arguments that are not tensors of `dtype`."""
+    steps = ("i32",) * 3 if operands.aligned else ("i32", "i32", "i32", "constexpr")
+    fields = ((f"*{element}", *("i32",) * (2 + axes)) for element, axes in operands.fields)
+    return {
+        "strides": (steps,) * len(TENSORS[kernel]),
+        "rows": "*i32",
+        "runs": "*i32",
+        "pairs": "*i32",
+        "sent": "*fp32",
+        "sizes": ("i32",) * (7 if kernel == "lookup gradient" else 6),
+        "extents": (("i32",) * operands.query_axes, ("i32",) * operands.key_axes),
+        "env": (*("i32",) * len(hooks.sizes), *fields),
+        "scale": "fp32",
+        "lse": "*fp32",
+        "delta": "*fp32",
+    }
+
+
 def facts(kernel: str, architecture: int, cubin: bytes, ptx: str, shared_bytes: int) -> KernelFacts:
-    """Reads the machine code with the tools that come with Triton."""
+    """Reads the machine code with the tools that come with Triton; PTX where the disassembler is missing."""
     with tempfile.TemporaryDirectory() as folder:
         binary, text = Path(folder, "kernel.cubin"), Path(folder, "kernel.ptx")
         binary.write_bytes(cubin)
         text.write_text(ptx)
-        usage = _tool("cuobjdump", "--dump-resource-usage", str(binary))
-        listing = _tool("cuobjdump", "-sass", str(binary))
         target = f"--gpu-name=sm_{architecture}{'a' if architecture >= 90 else ''}"
-        warnings = _tool("ptxas", "-v", target, str(text), "-o", str(Path(folder, "out")))
-    registers = re.search(r"REG:(\d+)", usage)
-    assert registers is not None, usage
+        said = _tool(_assembler(architecture), "-v", target, str(text), "-o", str(Path(folder, "out"))) or ""
+        usage = _tool("cuobjdump", "--dump-resource-usage", str(binary)) or ""
+        listing = _tool("cuobjdump", "-sass", str(binary)) or ""
+    registers = re.search(r"REG:(\d+)", usage) or re.search(r"Used (\d+) registers", said)
+    if registers is None:
+        raise RuntimeError(f"ptxas did not say how many registers it used: {said}")
+    sass = SASS.search(listing) is not None
     return KernelFacts(
         kernel,
         architecture,
         registers=int(registers[1]),
         shared_bytes=shared_bytes,
-        serialized="C7511" in warnings or "serialized" in warnings,
-        **counts(listing),
+        serialized="C7511" in said or "serialized" in said,
+        loops=tuple(inner_loops(read_sass(listing) if sass else read_ptx(ptx))),
+        source="SASS" if sass else "PTX",
+        **(counts(listing) if sass else _counts_of_ptx(ptx, said)),
     )
 
 
 def counts(listing: str) -> dict[str, Any]:
-    """Instructions of a listing by kind."""
-    lines = [found[1] for found in INSTRUCTION.findall(listing)]
-    tensor = [match[1] for line in lines if (match := TENSOR_CORES.search(line))]
+    """Instructions of a listing of SASS by kind."""
+    return _by_kind([text for _, text in SASS.findall(listing)])
+
+
+def _counts_of_ptx(ptx: str, said: str) -> dict[str, Any]:
+    """The same of PTX; registers are spilled later, when ptxas runs."""
+    spilled = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
+    spills = sum(map(int, spilled.groups())) // 4 if spilled else 0
+    return {**_by_kind([i.text for i in read_ptx(ptx)]), "spills": spills}
+
+
+def _by_kind(lines: list[str]) -> dict[str, Any]:
+    tensor = [match[1] or match[2] for line in lines if (match := TENSOR_CORES.search(line))]
     return {
         "spills": sum(SPILLS.search(line) is not None for line in lines),
         "tensor_instructions": len(tensor),
@@ -156,16 +207,22 @@ def counts(listing: str) -> dict[str, Any]:
     }
 
 
-def _tool(name: str, *arguments: str) -> str:
-    """What a tool of CUDA says, on both of its outputs."""
-    import triton
-
-    folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-    program = folder / (name if "100" not in "".join(arguments) else _newest(folder, name))
+def _tool(name: str, *arguments: str) -> str | None:
+    """What a tool of CUDA says, on both of its outputs; None where Triton does not bring it."""
+    program = _tools() / name
+    if not program.exists():
+        return None
     done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
-def _newest(folder: Path, name: str) -> str:
+def _tools() -> Path:
+    import triton
+
+    return Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+def _assembler(architecture: int) -> str:
     """Triton brings a second ptxas for Blackwell."""
-    return f"{name}-blackwell" if (folder / f"{name}-blackwell").exists() else name
+    newest = "ptxas-blackwell"
+    return newest if architecture >= 100 and (_tools() / newest).exists() else "ptxas"

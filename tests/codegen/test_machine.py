@@ -1,5 +1,6 @@
 """Machine code of the Triton kernels: compiled ahead of time, without a GPU, and as the committed table says."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from attndsl_codegen import machine
 from attndsl_codegen.kernels.triton.configurations import CONFIGURATIONS, LOOKING_UP
 from attndsl_codegen.machine import KERNELS, counts
+from tests.codegen.test_listing import PTX
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = tomllib.loads((ROOT / "codegen" / "attndsl_codegen" / "kernels.toml").read_text())["kernel"]
@@ -47,3 +50,60 @@ def test_instructions_are_counted_by_kind():
     found = counts(listing)
     assert (found["instructions"], found["spills"], found["exponential_instructions"]) == (4, 1, 1)
     assert found["tensor_names"] == ("HGMMA",)
+
+
+def command(*arguments):
+    """`attndsl` in a process of its own: Triton decides on import whether it interprets."""
+    script = "import sys; from attndsl.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    free = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], env=free, cwd=ROOT, capture_output=True, text=True
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux")
+def test_a_simulation_reads_the_kernels():
+    """Counts follow from the tile: 64 columns of 16 operands each, 32 scores a thread and two sums of a row."""
+    code, found = command("simulate", "sliding", "--dim", "64", "--from-kernel", "--json")
+    assert code == 0
+    (kernel,) = found["attends"][0]["machine_code"]["kernels"]
+    chosen = CONFIGURATIONS[90]["forward"][64]
+    assert (kernel["queries"], kernel["keys"], kernel["warps"], kernel["stages"]) == chosen
+    assert kernel["source"] == "SASS"
+    assert kernel["flops"] == 4 * 64  # two products of width 64
+    assert 1 <= kernel["special"] < 1.2
+    assert 6 < kernel["slots"] < 25
+    assert 1 < kernel["mask"] < kernel["slots"]
+    assert 128 <= kernel["registers"] <= 255
+    assert found["attends"][0]["blocks"] == kernel["blocks"]
+    assert found["attends"][0]["tile"] == {"q": [chosen.queries], "k": [chosen.keys]}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux")
+def test_what_does_not_fit_is_an_error_that_names_the_limit(tmp_path):
+    target = tmp_path / "large.py"
+    code, found = command(
+        "simulate", "sliding", "--tile-q", "256", "--tile-k", "256", "--from-kernel", "--json"
+    )
+    (error,) = found["errors"]
+    assert (code, error["code"]) == (1, "E909")
+    assert "sm_90" in error["message"]
+    assert "232,448" in error["help"]
+    code, found = command("compile", "swin", "--dim", "64", "--device", "l40s", "-o", str(target), "--json")
+    (error,) = found["errors"]
+    assert (code, error["code"]) == (1, "E909")
+    assert "sm_89" in error["message"]
+    assert "101,376" in error["help"]
+    assert not target.exists()
+
+
+def test_ptx_serves_where_there_is_no_disassembler(monkeypatch):
+    """Instructions are about as many; registers and spills come from ptxas."""
+    said = "ptxas info : 8 bytes stack frame, 16 bytes spill stores, 8 bytes spill loads\nUsed 145 registers"
+    monkeypatch.setattr(machine, "_tool", lambda name, *_: said if name.startswith("ptxas") else None)
+    monkeypatch.setattr(machine, "_assembler", lambda _: "ptxas")
+    found = machine.facts("forward", 90, b"", PTX, 1024)
+    assert (found.source, found.registers, found.spills) == ("PTX", 145, 6)
+    assert [loop.instructions for loop in found.loops] == [3]
+    assert found.tensor_instructions == 1

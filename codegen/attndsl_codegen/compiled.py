@@ -1,0 +1,139 @@
+"""Compiles the kernels of one attend of a generated file as its launches would, without a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from attndsl_codegen.machine import KernelFacts, Operands, compile_kernel
+
+DTYPES = {"bfloat16": ("bf16", 2), "float16": ("fp16", 2), "float32": ("fp32", 4)}
+"""What Triton calls the types, and their bytes."""
+ELEMENTS = {"real": "fp32", "int": "i64", "bool": "i1"}
+"""Elements of looked-up fields by kind; labels are taken to have PyTorch's default type."""
+PASSES = {"fwd": ("forward",), "bwd": ("query gradient", "key gradient", "lookup gradient")}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What kernels are compiled for.
+
+    Attributes:
+        widths: of scores and of values.
+        dtype: `bfloat16`, `float16` or `float32`.
+        architecture: compute capability, e.g. 90.
+        fields: kind and number of axes of every value that the hooks may look up.
+        tiles: sides of query tiles and key tiles that are asked for, in place of those of the file.
+    """
+
+    widths: tuple[int, int]
+    dtype: str
+    architecture: int
+    fields: dict[str, tuple[str, int]]
+    tiles: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One compiled kernel: how it was configured, and what its machine code says."""
+
+    query: tuple[int, ...]
+    key: tuple[int, ...]
+    warps: int
+    stages: int
+    facts: KernelFacts
+
+
+def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) -> dict[str, Any]:
+    """What a kernel is compiled for, as `Call.constants` of the file has it.
+
+    The file may be folded: what it has left out is not needed.
+    """
+    hooks = mechanism.gpu
+    chosen = module.configuration(
+        kernel, max(case.widths), DTYPES[case.dtype][1], case.architecture, bool(hooks.fields)
+    )
+    query_steps, key_steps = residues(mechanism)
+    split = max(*query_steps, *key_steps) > 1  # boxes were chosen for whole axes
+    boxes = (None, None) if split else (hooks.query_boxes, hooks.key_boxes)
+    query, key = (
+        asked or module.brick(slots, len(steps), boxes=sides)
+        for asked, slots, steps, sides in zip(case.tiles, chosen[:2], (query_steps, key_steps), boxes)
+    )
+    width, value_width = case.widths
+    return {
+        "WHERE": hooks.where,
+        "SHAPE": hooks.shape,
+        "QUERY_TILE": query,
+        "KEY_TILE": key,
+        "QUERY_STEP": query_steps,
+        "KEY_STEP": key_steps,
+        "QUERIES": _slots(query),
+        "KEYS": _slots(key),
+        "WIDTH": width,
+        "VALUE_WIDTH": value_width,
+        "CHANNELS": module.padded(width),
+        "VALUE_CHANNELS": module.padded(value_width),
+        "PRECISION": "ieee",
+        "num_warps": chosen.warps,
+        "num_stages": chosen.stages,
+        **({} if kernel == "forward" else {"SLOPE": hooks.slope}),
+    }
+
+
+def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) -> list[Compiled]:
+    """Compiles a kernel of an attend; that of looked-up fields once for every look-up.
+
+    Raises:
+        Exception: whatever Triton raises at what it cannot compile.
+    """
+    hooks = mechanism.gpu
+    if kernel == "lookup gradient" and not hooks.lookups:
+        return []
+    constants = constants_of(module, mechanism, kernel, case)
+    every = [constants]
+    if kernel == "lookup gradient":
+        every = [
+            {**constants, "SLOPE": found.slope, "BY_QUERY": found.by_query, "BY_KEY": found.by_key}
+            for found in hooks.lookups
+        ]
+    return [
+        Compiled(
+            c["QUERY_TILE"],
+            c["KEY_TILE"],
+            c["num_warps"],
+            c["num_stages"],
+            compile_kernel(module, hooks, kernel, c, case.architecture, operands_of(mechanism, case)),
+        )
+        for c in every
+    ]
+
+
+def operands_of(mechanism: Any, case: Case) -> Operands:
+    """The types that the kernels of an attend are compiled for."""
+    query_steps, key_steps = residues(mechanism)
+    fields = (case.fields[name] for name in mechanism.gpu.fields)
+    return Operands(
+        DTYPES[case.dtype][0],
+        len(query_steps),
+        len(key_steps),
+        tuple((ELEMENTS[kind], axes) for kind, axes in fields),
+        all(width % 16 == 0 for width in case.widths),
+    )
+
+
+def residues(mechanism: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Into how many residue classes each axis is split; folded files leave out where none is."""
+    query, key = (len(tokens.axes) for tokens in (mechanism.query, mechanism.key))
+    return (
+        getattr(mechanism, "query_steps", ()) or (1,) * query,
+        getattr(mechanism, "key_steps", ()) or (1,) * key,
+    )
+
+
+def _slots(tile: tuple[int, ...]) -> int:
+    slots = 1
+    for side in tile:
+        slots *= side
+    return slots
