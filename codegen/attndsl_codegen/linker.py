@@ -30,6 +30,8 @@ MODULES = (
     "triton.support",
     "triton.numbers",
     "triton.configurations",
+    "triton.label_ranges",
+    "triton.labels",
     "triton.schedule",
     "triton.places",
     "triton.forward",
