@@ -64,31 +64,39 @@ class LabelRange:
         self.layer = head if heads > 1 else self.none
         if batches > 1:
             self.layer = self.layer + torch.arange(batches, device=head.device).view(-1, 1) * heads
+        self.known: list[tuple[tuple[Any, ...], Tensor]] = []
 
     def least(self, *box: Any) -> Tensor:
         """The smallest value over boxes `(lo..., hi...)`, bounds inclusive, clamped to the field."""
-        return self.extreme(0, box).to(self.levels.dtype)
+        return self.extremes(box)[0].to(self.levels.dtype)
 
     def greatest(self, *box: Any) -> Tensor:
         """The largest value over boxes."""
-        return (~self.extreme(1, box)).to(self.levels.dtype)
+        return (~self.extremes(box)[1]).to(self.levels.dtype)
 
-    def extreme(self, side: int, box: tuple[Any, ...]) -> Tensor:
-        """The smallest entry of the cells that cover each box."""
+    def extremes(self, box: tuple[Any, ...]) -> Tensor:
+        """Least values and least complements; found once for both ends of an interval."""
+        for others, extremes in self.known:
+            if all(one is other for one, other in zip(box, others)):
+                return extremes
+        found = self.over_cells(box)
+        self.known.append((box, found))
+        return found
+
+    def over_cells(self, box: tuple[Any, ...]) -> Tensor:
+        """The smallest entries of the cells that cover each box, (2, ...)."""
         axes = len(self.extents)
         bounds = torch.broadcast_tensors(*(self.none + bound for bound in box))
         corners = [bound.clamp(0, extent - 1) for bound, extent in zip(bounds, self.extents * 2)]
         longest = torch.stack([hi - lo for lo, hi in zip(corners[:axes], corners[axes:])]).amax(0)
         level = longest.clamp(min=1).double().log2().ceil().long()
         first = self.layer * self.levels.cells.shape[3] + self.levels.begins[level]
-        table = self.levels.cells[side].flatten()
-        found: Tensor | None = None
+        across = [((extent - 1) >> level) + 1 for extent in self.extents]
+        cells = [corner >> level for corner in corners]
+        numbers: list[Tensor] = []
         for ends in itertools.product((0, axes), repeat=axes):
-            number = torch.zeros_like(level)
-            for axis, end in enumerate(ends):
-                across = ((self.extents[axis] - 1) >> level) + 1
-                number = number * across + (corners[axis + end] >> level)
-            value = table[first + number]
-            found = value if found is None else torch.minimum(found, value)
-        assert found is not None
-        return found
+            number = cells[ends[0]]
+            for axis in range(1, axes):
+                number = number * across[axis] + cells[axis + ends[axis]]
+            numbers.append(first + number)
+        return self.levels.cells.flatten(1)[:, torch.stack(numbers)].amin(1)

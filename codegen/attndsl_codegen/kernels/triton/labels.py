@@ -137,10 +137,10 @@ def numbered_places(bricks: Bricks, places: Tensor) -> Tensor:
 def tile_places(bricks: Bricks, number: Tensor) -> Tensor:
     """Where tiles of these numbers lie in the grid, (tiles, sides)."""
     places: list[Tensor] = []
-    for count in reversed(bricks.grid):
+    for count in reversed(bricks.grid[1:]):
         places.insert(0, number % count)
         number = number // count
-    return torch.stack(places, -1)
+    return torch.stack([number, *places], -1)
 
 
 def arranged(
@@ -192,34 +192,30 @@ def runs_of_labels(
         batches: how many batch elements have rows of their own.
     """
     count, device = len(candidates.first), candidates.first.device
+    chosen = decided(mechanism, at, candidates, batches)
     most = batches * count  # as many runs, if none joins another; behind them, what begins or ends none
+    starts = chosen & ~(candidates.follows & chosen.roll(1, 2))
+    stops = chosen & ~(chosen & candidates.follows).roll(-1, 2)  # the first one follows none
+    begun = functional.pad(starts.flatten().cumsum(0), (1, 0))  # before each candidate, full ones first
     ends = torch.zeros(2, most + 1, dtype=torch.int32, device=device)
-    edges = candidates.begins + torch.arange(batches, device=device).view(-1, 1) * count
-    begun: Any = 0
-    columns: list[Tensor] = []
-    for chosen in decided(mechanism, at, candidates, batches):
-        starts = chosen & ~(candidates.follows & chosen.roll(1, 1))
-        goes_on = (chosen & candidates.follows).roll(-1, 1)  # the first one follows none
-        before = functional.pad(starts.flatten().cumsum(0), (1, 0)) + begun
-        for side, here, tile in ((0, starts, candidates.first), (1, chosen & ~goes_on, candidates.behind)):
-            place = torch.where(here.flatten(), before[1:] - 1, most)
-            ends[side].scatter_(0, place, tile.expand(batches, -1).flatten())
-        visits = functional.pad((chosen * (candidates.behind - candidates.first)).flatten().cumsum(0), (1, 0))
-        columns += [before[edges[:, :-1]], visits[edges[:, 1:]] - visits[edges[:, :-1]]]
-        begun = before[-1]
-    rows = torch.stack(columns, -1).int().unflatten(1, (candidates.heads, -1))
-    return rows, torch.stack([ends[0], ends[1] - ends[0]], -1)
+    for side, here, tile in ((0, starts, candidates.first), (1, stops, candidates.behind)):
+        place = torch.where(here.flatten(), begun[1:] - 1, most)
+        ends[side].scatter_(0, place, tile.expand(2, batches, -1).flatten())
+    visits = functional.pad((chosen * (candidates.behind - candidates.first)).flatten().cumsum(0), (1, 0))
+    edges = candidates.begins + torch.arange(2 * batches, device=device).view(2, batches, 1) * count
+    tiles = visits[edges].diff(dim=2)
+    rows = torch.stack([begun[edges[:, :, :-1]], tiles], -1).int().permute(1, 2, 0, 3).flatten(2)
+    return rows.unflatten(1, (candidates.heads, -1)).contiguous(), torch.stack(
+        [ends[0], ends.diff(dim=0)[0]], -1
+    )
 
 
-def decided(
-    mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, batches: int
-) -> tuple[Tensor, Tensor]:
-    """Which candidates are full, and which are partial, (batches, pairs)."""
+def decided(mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, batches: int) -> Tensor:
+    """Which candidates are full, and which are partial, (2, batches, pairs)."""
     fields = {name: Levels(at[name].data, candidates.levels[name]) for name in mechanism.mask_fields}
     count = len(candidates.first)
     size = max(1, DECIDED // batches)
-    full: list[Tensor] = []
-    partial: list[Tensor] = []
+    found: list[Tensor] = []
     for start in range(0, max(1, count), size):
         part = slice(start, start + size)
         head, ragged = candidates.head[part].long(), candidates.ragged[part]
@@ -229,6 +225,6 @@ def decided(
         ranges = {name: LabelRange(levels, head) for name, levels in fields.items()}
         must, may = mechanism.bounds(*boxes, {**at, **ranges, "head": head})
         every = torch.ones(batches, len(head), dtype=torch.bool, device=head.device)
-        full.append(every & must & ~ragged)  # empty slots need a mask
-        partial.append(every & may & ~full[-1])
-    return torch.cat(full, 1), torch.cat(partial, 1)
+        full = every & must & ~ragged  # empty slots need a mask
+        found.append(torch.stack([full, every & may & ~full]))
+    return torch.cat(found, 2)
