@@ -136,7 +136,7 @@ def test_schedules_visit_what_they_must(name, data):
     extents = data.draw(st.sampled_from(EXTENTS[axes_of(name)]))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
     doc = drawn_labels(name, extents, data.draw(st.integers(1, 2)), generator)
-    most = data.draw(st.sampled_from([1, 20, 60, 1 << 21]))
+    most = data.draw(st.sampled_from([1, 20, 60, 1 << 22]))
     size = data.draw(st.sampled_from([3, 1 << 20]))
     of_keys = data.draw(st.booleans())
     with patch.object(labels, "MOST_CANDIDATES", most), patch.object(labels, "DECIDED", size):
@@ -170,7 +170,7 @@ def inputs_of(name, extents, batch=2):
     return found | {"doc": drawn_labels(name, extents, batch, generator)}
 
 
-@pytest.mark.parametrize("most", [30, 1 << 21])
+@pytest.mark.parametrize("most", [30, 1 << 22])
 @pytest.mark.parametrize("name", ["causal documents", "a prefix", "labels of labels", "regions", "volumes"])
 def test_kernels_agree_with_the_definition(name, most, monkeypatch):
     monkeypatch.setattr(labels, "MOST_CANDIDATES", most)

@@ -18,8 +18,11 @@ from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
 from attndsl_codegen.kernels.triton.label_ranges import LabelRange, Levels, levels_of
 
-MOST_CANDIDATES = 1 << 21
-"""Candidates over batch elements and heads. Where there are more, neighbouring tiles are visited together."""
+MOST_CANDIDATES = 1 << 22
+"""Candidates over batch elements and heads: 90 MB that stay, 300 MB for a moment, tables of runs of 32 MB.
+
+Where there would be more, from about 200,000 tokens on, neighbouring tiles are visited together or not at all.
+"""
 DECIDED = 1 << 20
 """Candidates whose bounds are evaluated at a time: some 100 bytes each."""
 MOST_PLANNED = 1 << 29
@@ -75,9 +78,7 @@ def planned_candidates(
         together *= 2
         units = united(other, together)
     pairs = possible_pairs(mechanism, at, (units, owner) if of_keys else (owner, units), heads)
-    while (
-        together > 1 and 2 * batches * len(pairs) <= MOST_CANDIDATES
-    ):  # hidden pairs leave room for finer units
+    while together > 1 and 2 * batches * len(pairs) <= MOST_CANDIDATES:  # finer, where many are hidden
         together //= 2
         units = united(other, together)
         pairs = possible_pairs(mechanism, at, (units, owner) if of_keys else (owner, units), heads)
@@ -164,10 +165,16 @@ def arranged(
     query, key = (units, key) if of_keys else (query, units)
     border = tile_places(key, pairs[:, 2]) == torch.tensor(key.grid) - 1
     begins = torch.searchsorted(row, torch.arange(heads * owner.count + 1))
-    numbers = (column.int().to(device) for column in (*pairs.unbind(-1), first, behind))
-    masks = (mask.to(device) for mask in (follows, (border & key.ragged).any(-1)))
-    levels = {name: levels_of(at[name].extents, device) for name in mechanism.mask_fields}
-    return Candidates(query, key, *numbers, *masks, begins.to(device), heads, levels)
+    head, query_tile, key_tile, first, behind = (
+        column.int().to(device) for column in (*pairs.unbind(-1), first, behind)
+    )
+    return Candidates(
+        *(query, key, head, query_tile, key_tile, first, behind, follows.to(device)),
+        ragged=(border & key.ragged).any(-1).to(device),
+        begins=begins.to(device),
+        heads=heads,
+        levels={name: levels_of(at[name].extents, device) for name in mechanism.mask_fields},
+    )
 
 
 def tiles_of_units(units: Bricks, tiles: Bricks, number: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,9 +212,8 @@ def runs_of_labels(
     edges = candidates.begins + torch.arange(2 * batches, device=device).view(2, batches, 1) * count
     tiles = visits[edges].diff(dim=2)
     rows = torch.stack([begun[edges[:, :, :-1]], tiles], -1).int().permute(1, 2, 0, 3).flatten(2)
-    return rows.unflatten(1, (candidates.heads, -1)).contiguous(), torch.stack(
-        [ends[0], ends.diff(dim=0)[0]], -1
-    )
+    runs = torch.stack([ends[0], ends[1] - ends[0]], -1)
+    return rows.unflatten(1, (candidates.heads, -1)).contiguous(), runs
 
 
 def decided(mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, batches: int) -> Tensor:

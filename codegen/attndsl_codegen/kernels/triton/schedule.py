@@ -59,7 +59,7 @@ class KnownSchedule(NamedTuple):
 SCHEDULES: list[KnownSchedule] = []
 """What was used last comes first."""
 CANDIDATES: list[KnownSchedule] = []
-"""The same for masks that look up fields: what is known before these are."""
+"""For masks that look up fields: what is known before these are. What was used last comes first."""
 
 
 def cached_schedule(
