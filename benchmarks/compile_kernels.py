@@ -10,6 +10,7 @@ does not fit shared memory, or (with `--check`) differs from the table.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tomllib
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import attndsl
 from attndsl.api import import_source
 from attndsl.language import load_text
+from attndsl_codegen import generate
 from attndsl_codegen.machine import KERNELS, KernelFacts, compile_kernel
 
 TABLE = Path(__file__).resolve().parents[1] / "codegen" / "attndsl_codegen" / "kernels.toml"
@@ -32,6 +34,13 @@ SPECS = {
     ),
 }
 """Declarations, and options of attend."""
+LINEAR = {
+    "linear": {"LATER": False, "SUMS": True, "TERMS": ""},
+    "linear, for queries": {"LATER": False, "SUMS": False, "TERMS": "rows"},
+    "linear, for keys": {"LATER": True, "SUMS": False, "TERMS": "columns"},
+    "linear, for values": {"LATER": True, "SUMS": False, "TERMS": ""},
+}
+"""The forward pass of causal sums, and their gradients."""
 TENSOR_CORES = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
 HEADER = """# What ptxas makes of kernels/triton/configurations.py; bfloat16, triton 3.7.1.
 # Written by benchmarks/compile_kernels.py; nothing here was run on a GPU.
@@ -43,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--arch", type=int, nargs="*", default=list(TENSOR_CORES))
-    parser.add_argument("--spec", nargs="*", default=list(SPECS))
+    parser.add_argument("--spec", nargs="*", default=[*SPECS, "linear"])
     options = parser.parse_args()
     rows = [row for spec in options.spec for row in rows_of(spec, options.arch)]
     bad = [row for row in rows if not row["clean"]]
@@ -60,6 +69,8 @@ def main() -> int:
 
 def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
     """A row per architecture, width and kernel of one spec."""
+    if spec == "linear":
+        return rows_of_sums(architectures)
     declarations, options = SPECS[spec]
     text = f"attention {spec} {{ {declarations}; input q, k, v : x; return attend(q, k, v, {options}) }}"
     module = import_source(attndsl.source(load_text(text)), spec)
@@ -68,8 +79,25 @@ def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
         for architecture in architectures
         for width in (64, 128)
         for kernel in KERNELS
-        if kernel != "lookup gradient" or module.OutAttend.gpu.lookups
+        if hasattr(module, KERNELS[kernel]) and (kernel != "lookup gradient" or module.OutAttend.gpu.lookups)
     ]
+
+
+def rows_of_sums(architectures: list[int]) -> list[dict[str, Any]]:
+    """A row per architecture, width and pass of causal sums."""
+    options = "where = causal, normalize = linear"
+    text = f"attention linear {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, {options}) }}"
+    module = import_source(generate(load_text(text), folded=False), "linear")
+    found: list[dict[str, Any]] = []
+    for architecture, width in itertools.product(architectures, (64, 128)):
+        chosen = module.configuration("causal sums", width, 2, architecture)
+        for name, constants in LINEAR.items():
+            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": chosen.keys}
+            how = {"num_warps": chosen.warps, "num_stages": chosen.stages, "PRECISION": "tf32x3"}
+            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // chosen.keys}
+            facts = compile_kernel(module, None, "causal sums", fixed, architecture)
+            found.append({"spec": name, "width": width, **chosen._asdict(), **facts_of(facts)})
+    return found
 
 
 def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:

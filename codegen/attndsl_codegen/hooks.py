@@ -18,7 +18,7 @@ from attndsl.planning.residues import split_attend
 from attndsl_codegen.names import TokenNames, function_name, spelled, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
-from attndsl_codegen.triton_hooks import ON_GPU, TritonHookPrinter
+from attndsl_codegen.triton_hooks import ON_GPU, ON_GPU_WITHOUT_HOOKS, TritonHookPrinter
 
 LO, HI = ".lo", ".hi"
 COUNTED = {"tiled": "kept_pairs", "all_keys": "all_pairs"}
@@ -71,6 +71,16 @@ class HookPrinter:
         return self.triton.printable
 
     @property
+    def runs(self) -> str:
+        """The function that runs it: a torch kernel, or what chooses between that and a Triton kernel."""
+        kernel = self.op.kernel
+        if self.on_gpu:
+            return ON_GPU[kernel]
+        if kernel == "contracted" and not self.op.causal:
+            return kernel  # products of matrices, and nothing else
+        return ON_GPU_WITHOUT_HOOKS.get(kernel, kernel)
+
+    @property
     def has_bounds(self) -> bool:
         """Whether something plans with the bounds of the mask."""
         return self.tiles is not None or self.on_gpu
@@ -102,12 +112,13 @@ class HookPrinter:
         kernel = self.op.kernel
         if kernel == "contracted" and not self.op.causal:
             return []
-        kernel = ON_GPU[kernel] if self.on_gpu else kernel
-        parts = [f'f"{{NAMESPACE}}::{function_name(self.name)}"', self.class_name, kernel]
-        if self.op.kernel in GO_BACK:
-            parts.append(f"backward={kernel}_backward")
+        parts = [f'f"{{NAMESPACE}}::{function_name(self.name)}"', self.class_name, self.runs]
+        if kernel in GO_BACK:
+            parts.append(f"backward={self.runs}_backward")
+        if self.runs != kernel:
+            parts.append("backend=asked_backend")
         if self.on_gpu:
-            parts += ["backend=asked_backend", f"count={COUNTED[self.op.kernel]}"]
+            parts.append(f"count={COUNTED[kernel]}")
         if kernel == "paired":
             parts.append("pairs=Factors")
         vectors = [

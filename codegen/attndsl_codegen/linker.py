@@ -37,6 +37,8 @@ MODULES = (
     "triton.forward",
     "triton.backward",
     "triton.launch",
+    "triton.running",
+    "triton.linear",
     "triton.lookup_gradient",
     "triton.sums",
     "triton.lookups",

@@ -16,14 +16,18 @@ KERNELS = {
     "query gradient": "softmax_query_gradient_kernel",
     "key gradient": "softmax_key_gradient_kernel",
     "lookup gradient": "softmax_lookup_gradient_kernel",
+    "causal sums": "running_products_kernel",
 }
 TENSORS = {
     "forward": ("q", "k", "v", "out"),
     "query gradient": ("q", "k", "v", "grad_out", "grad_q"),
     "key gradient": ("q", "k", "v", "grad_out", "grad_k", "grad_v"),
     "lookup gradient": ("q", "k", "v", "grad_out"),
+    "causal sums": ("a", "b", "c", "out"),
 }
 """The tensors of a kernel whose strides it takes, in order."""
+SIZES = {"lookup gradient": 7, "causal sums": 5}
+"""How many sizes a kernel takes, if not six."""
 TENSOR_CORES = re.compile(r"\b(HGMMA|HMMA|UTCHMMA|UTCMMA\w*)\b")
 EXPONENTIALS = re.compile(r"\bMUFU\.EX2\b")
 SPILLS = re.compile(r"\b(LDL|STL)\b")
@@ -77,7 +81,7 @@ def compile_kernel(
 
     Args:
         module: the file, imported where Triton does not interpret.
-        hooks: the `gpu` setting of the attend; its fields are real.
+        hooks: the `gpu` setting of the attend; its fields are real. None where kernels need none.
         constants: as `Call.constants` gives them.
         architecture: compute capability, e.g. 90.
         axes: of queries and keys.
@@ -97,15 +101,19 @@ def compile_kernel(
         "runs": "*i32",
         "pairs": "*i32",
         "sent": "*fp32",
-        "sizes": ("i32",) * (7 if kernel == "lookup gradient" else 6),
+        "sizes": ("i32",) * SIZES.get(kernel, 6),
         "extents": (("i32",) * axes,) * 2,
-        "env": (
+        "env": hooks
+        and (
             *("i32",) * len(hooks.sizes),
             *((("*fp32", *("i32",) * (2 + field_axes)),) * len(hooks.fields)),
         ),
         "scale": "fp32",
         "lse": "*fp32",
         "delta": "*fp32",
+        "sums": "*fp32",
+        "out": "*fp32" if kernel == "causal sums" else f"*{dtype}",
+        "terms": "*fp32",
     }
     signature: dict[str, Any] = {}
     aligned: dict[tuple[int, ...], list[list[Any]]] = {}

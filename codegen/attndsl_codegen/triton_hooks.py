@@ -20,6 +20,8 @@ from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64
 
 ON_GPU = {"tiled": "tiled_softmax", "all_keys": "all_keys_softmax"}
 """Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
+ON_GPU_WITHOUT_HOOKS = {"contracted": "causal_products"}
+"""The same of kernels that need no functions of the mechanism."""
 MOST_AXES = 3
 """Kernels read bricks of one to three axes in place."""
 ROLES = {

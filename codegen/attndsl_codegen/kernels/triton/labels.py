@@ -21,7 +21,7 @@ from attndsl_codegen.kernels.triton.label_ranges import LabelRange, Levels, leve
 MOST_CANDIDATES = 1 << 22
 """Candidates over batch elements and heads: 90 MB that stay, 300 MB for a moment, tables of runs of 32 MB.
 
-Where there would be more, from about 200,000 tokens on, neighbouring tiles are visited together or not at all.
+Where there would be more, beyond some 200,000 tokens, neighbouring tiles are visited together or not at all.
 """
 DECIDED = 1 << 20
 """Candidates whose bounds are evaluated at a time: some 100 bytes each."""
