@@ -117,7 +117,7 @@ class HookPrinter:
             parts.append(f"backward={self.runs}_backward")
         if self.runs != kernel:
             parts.append("backend=asked_backend")
-        if self.on_gpu:
+        if self.on_gpu and kernel in COUNTED:
             parts.append(f"count={COUNTED[kernel]}")
         if kernel == "paired":
             parts.append("pairs=Factors")

@@ -39,6 +39,8 @@ MODULES = (
     "triton.launch",
     "triton.running",
     "triton.linear",
+    "triton.pairs",
+    "triton.pair_launch",
     "triton.lookup_gradient",
     "triton.sums",
     "triton.lookups",

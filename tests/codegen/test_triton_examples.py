@@ -65,8 +65,6 @@ ON_TORCH = {
     "linformer": ["chunked", "chunked"],
     "mala": ["contracted"],
     "ppma_product": ["chunked"],
-    "tensor_attention": ["paired"],
-    "windowed_tensor": ["paired"],
 }
 """The torch kernels of attends that no Triton kernel takes.
 
@@ -92,11 +90,13 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
     """
     generated: dict[str, Any] = import_source(generate(program, folded=False), "checked").__dict__
     generated.update(BACKEND="triton", configuration=lambda *_: SMALL)
-    generated.update({name: None for name in ("tiled", "all_keys") if f"{name}_softmax" in generated})
+    generated.update(
+        {name: None for name in ("tiled", "all_keys", "paired") if f"{name}_softmax" in generated}
+    )
     ran: list[str] = []
 
     def attend(kernel: Any, *given: Any) -> Any:
-        if kernel.__name__ not in ("tiled_softmax", "all_keys_softmax"):
+        if kernel.__name__ not in ("tiled_softmax", "all_keys_softmax", "paired_softmax"):
             ran.append(kernel.__name__)
         return generated["by_kernel"](kernel, *given)
 

@@ -30,18 +30,27 @@ CONFIGURATIONS = {
         "query gradient": {64: Configuration(128, 32, 8, 2), 128: Configuration(64, 64, 8, 2)},
         "key gradient": {64: Configuration(32, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(32, 64, 8, 2), 128: Configuration(32, 64, 8, 2)},
+        "pair forward": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     90: {
         "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(32, 128, 8, 2)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "pair forward": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     100: {
         "forward": {64: Configuration(64, 64, 4, 3), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "pair forward": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
 }
 """By the least compute capability, kernel, and the largest width they are meant for."""
