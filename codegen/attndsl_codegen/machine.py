@@ -17,6 +17,9 @@ KERNELS = {
     "key gradient": "softmax_key_gradient_kernel",
     "lookup gradient": "softmax_lookup_gradient_kernel",
     "causal sums": "running_products_kernel",
+    "pair forward": "paired_forward_kernel",
+    "pair query gradient": "paired_query_gradient_kernel",
+    "pair key gradient": "paired_key_gradient_kernel",
 }
 TENSORS = {
     "forward": ("q", "k", "v", "out"),
@@ -24,6 +27,9 @@ TENSORS = {
     "key gradient": ("q", "k", "v", "grad_out", "grad_k", "grad_v"),
     "lookup gradient": ("q", "k", "v", "grad_out"),
     "causal sums": ("a", "b", "c", "out"),
+    "pair forward": ("q", "k1", "k2", "v1", "v2", "out"),
+    "pair query gradient": ("q", "k1", "k2", "v1", "v2", "grad_out", "grad_q"),
+    "pair key gradient": ("q", "rows_k", "keys_k", "rows_v", "keys_v", "grad_out", "grad_k", "grad_v"),
 }
 """The tensors of a kernel whose strides it takes, in order."""
 SIZES = {"lookup gradient": 7, "causal sums": 5}
@@ -102,7 +108,7 @@ def compile_kernel(
         "pairs": "*i32",
         "sent": "*fp32",
         "sizes": ("i32",) * SIZES.get(kernel, 6),
-        "extents": (("i32",) * axes,) * 2,
+        "extents": (("i32",) * axes, ("i32",) * (2 if kernel.startswith("pair") else axes)),
         "env": hooks
         and (
             *("i32",) * len(hooks.sizes),

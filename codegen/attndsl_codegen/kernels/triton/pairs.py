@@ -17,7 +17,7 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 @jit
 def times_row(tile, row):
-    """A tile of a factor times a row (or a column) of the other, rounded to the type of the tile."""
+    """A tile times one row (or column) for all of its own, rounded to the type of the tile."""
     return (tile.to(tl.float32) * row.to(tl.float32)).to(tile.dtype)
 
 
@@ -239,6 +239,8 @@ def paired_key_gradient_kernel(
 ):
     """Gradients of KEYS tokens of one factor, summed over all tokens of the other, and over queries.
 
+    Here queries are multiplied by the rows of the other factor: products with them are then in place.
+
     Args:
         keys_k, keys_v: the factors that get gradients.
         rows_k, rows_v: the other ones.
@@ -288,23 +290,22 @@ def paired_key_gradient_kernel(
                 row_delta = tl.load(delta + number, mask=query_exists, other=0.0)
                 for step in range(tl.minimum(ROWS, others - start)):
                     a = start + step
-                    row_k = rows_at(rows_k, strides[1], batch, kv_head, a, across)
-                    row_k = tl.load(row_k, mask=across < WIDTH, other=0.0)
-                    row_v = rows_at(rows_v, strides[3], batch, kv_head, a, value_across)
-                    row_v = tl.load(row_v, mask=value_across < VALUE_WIDTH, other=0.0)
+                    row_k = rows_at(rows_k, strides[1], batch, kv_head, a, down)
+                    xs = times_row(x, tl.load(row_k, mask=down < WIDTH, other=0.0))
+                    row_v = rows_at(rows_v, strides[3], batch, kv_head, a, value_down)
+                    gs = times_row(g, tl.load(row_v, mask=value_down < VALUE_WIDTH, other=0.0))
                     j = (place, a) if FIRST else (a, place)
-                    s = tl.dot(times_row(tile_k, row_k), x, input_precision=PRECISION) * scale
+                    s = tl.dot(tile_k, xs, input_precision=PRECISION) * scale
                     visible = tl.full([KEYS, QUERIES], True, tl.int1)
                     if MASKED:
                         visible = WHERE(i, j, batch, head, env) & exists & visible
                     weight, slope = weights_and_slopes(
                         s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE
                     )
-                    sent = tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
-                    found_v += sent * row_v.to(tl.float32)
-                    grad_s = tl.dot(times_row(tile_v, row_v), g, input_precision=PRECISION) - row_delta
-                    grad_s = (weight * grad_s * slope).to(x.dtype)
-                    found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION) * row_k.to(tl.float32)
+                    found_v += tl.dot(weight.to(gs.dtype), tl.trans(gs), input_precision=PRECISION)
+                    grad_s = weight * (tl.dot(tile_v, gs, input_precision=PRECISION) - row_delta)
+                    grad_s = (grad_s * slope).to(xs.dtype)
+                    found_k += tl.dot(grad_s, tl.trans(xs), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)
     results = rows_at(grad_k, strides[6], batch, kv_head, place, across)
     tl.store(results, (found_k * scale).to(grad_k.dtype.element_ty), mask=here)
