@@ -2,7 +2,7 @@
 
     python benchmarks/compile_kernels.py [--check] [--arch 80 90 100]
 
-Four mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
+Six mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
 of writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none,
 does not fit shared memory, or (with `--check`) differs from the table.
 """
@@ -52,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--arch", type=int, nargs="*", default=list(TENSOR_CORES))
-    parser.add_argument("--spec", nargs="*", default=[*SPECS, "linear"])
+    parser.add_argument("--spec", nargs="*", default=[*SPECS, "linear", "pairs"])
     options = parser.parse_args()
     rows = [row for spec in options.spec for row in rows_of(spec, options.arch)]
     bad = [row for row in rows if not row["clean"]]
@@ -69,8 +69,8 @@ def main() -> int:
 
 def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
     """A row per architecture, width and kernel of one spec."""
-    if spec == "linear":
-        return rows_of_sums(architectures)
+    if spec in OTHERS:
+        return OTHERS[spec](architectures)
     declarations, options = SPECS[spec]
     text = f"attention {spec} {{ {declarations}; input q, k, v : x; return attend(q, k, v, {options}) }}"
     module = import_source(attndsl.source(load_text(text)), spec)
@@ -98,6 +98,32 @@ def rows_of_sums(architectures: list[int]) -> list[dict[str, Any]]:
             facts = compile_kernel(module, None, "causal sums", fixed, architecture)
             found.append({"spec": name, "width": width, **chosen._asdict(), **facts_of(facts)})
     return found
+
+
+def rows_of_pairs(architectures: list[int]) -> list[dict[str, Any]]:
+    """A row per architecture, width and kernel of softmax over pairs, and of each of its factors."""
+    module = import_source(generate(attndsl.load("windowed_tensor"), folded=False), "pairs")
+    hooks = module.OutAttend.gpu
+    found: list[dict[str, Any]] = []
+    kernels = [(kernel, False) for kernel in KERNELS if kernel.startswith("pair")]
+    for architecture, width in itertools.product(architectures, (64, 128)):
+        for kernel, first in [*kernels, ("pair key gradient", True)]:
+            chosen = module.configuration(kernel, width, 2, architecture)
+            widths = ("WIDTH", "VALUE_WIDTH", "CHANNELS", "VALUE_CHANNELS")
+            fixed = {
+                **{"WHERE": hooks.where, "SHAPE": hooks.shape, "SLOPE": hooks.slope, "FIRST": first},
+                **{"QUERY_TILE": (chosen.queries,), "QUERY_STEP": (1,), "QUERIES": chosen.queries},
+                **{"ROWS": module.ROWS, "KEYS": chosen.keys, **dict.fromkeys(widths, width)},
+                **{"PRECISION": "ieee", "num_warps": chosen.warps, "num_stages": chosen.stages},
+            }
+            facts = compile_kernel(module, hooks, kernel, fixed, architecture)
+            spec = "pairs, first factor" if first else "pairs"
+            found.append({"spec": spec, "width": width, **chosen._asdict(), **facts_of(facts)})
+    return found
+
+
+OTHERS = {"linear": rows_of_sums, "pairs": rows_of_pairs}
+"""Mechanisms that are no softmax over tokens."""
 
 
 def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:

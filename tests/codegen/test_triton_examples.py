@@ -68,8 +68,8 @@ ON_TORCH = {
 }
 """The torch kernels of attends that no Triton kernel takes.
 
-`contracted`: weights are plain products, sums over keys come first. `chunked`: no softmax, a factor after it,
-or scores that are not products of queries and keys. `paired`: keys on pairs of tokens.
+`contracted`: weights are plain products and no key is hidden, so these are products of matrices. `chunked`:
+no softmax, a factor after it, or scores that are not products of queries and keys.
 """
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}
 EXAMPLES = sorted(path.stem for path in Path(attndsl.__file__).parents[1].joinpath("examples").glob("*.attn"))

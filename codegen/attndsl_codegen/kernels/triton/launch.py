@@ -155,13 +155,13 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
 
 
 class Call(NamedTuple):
-    """What the launches of one attend share."""
+    """What the launches of one attend share; keys and values are tensors, or products of two."""
 
     mechanism: type[Mechanism]
     at: dict[str, Any]
     q: Tensor
-    k: Tensor
-    v: Tensor
+    k: Any
+    v: Any
 
     @property
     def env(self) -> tuple[Any, ...]:
