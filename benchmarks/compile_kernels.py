@@ -2,7 +2,7 @@
 
     python benchmarks/compile_kernels.py [--check] [--arch 80 90 100]
 
-Four mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
+Six mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
 of writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none,
 does not fit shared memory, or (with `--check`) differs from the table.
 """
@@ -10,6 +10,7 @@ does not fit shared memory, or (with `--check`) differs from the table.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tomllib
 from math import prod
@@ -20,8 +21,9 @@ from typing import Any
 import attndsl
 from attndsl.api import import_source
 from attndsl.language import load_text
+from attndsl_codegen import generate
 from attndsl_codegen.compiled import Case, compile_attend
-from attndsl_codegen.machine import KERNELS, KernelFacts
+from attndsl_codegen.machine import KERNELS, KernelFacts, Operands, compile_kernel
 
 TABLE = Path(__file__).resolve().parents[1] / "codegen" / "attndsl_codegen" / "kernels.toml"
 SPECS = {
@@ -34,6 +36,13 @@ SPECS = {
     ),
 }
 """Declarations, and options of attend."""
+LINEAR = {
+    "linear": {"LATER": False, "SUMS": True, "TERMS": ""},
+    "linear, for queries": {"LATER": False, "SUMS": False, "TERMS": "rows"},
+    "linear, for keys": {"LATER": True, "SUMS": False, "TERMS": "columns"},
+    "linear, for values": {"LATER": True, "SUMS": False, "TERMS": ""},
+}
+"""The forward pass of causal sums, and their gradients."""
 TENSOR_CORES = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
 HEADER = """# What ptxas makes of kernels/triton/configurations.py; bfloat16, triton 3.7.1.
 # Written by benchmarks/compile_kernels.py; nothing here was run on a GPU.
@@ -45,7 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--arch", type=int, nargs="*", default=list(TENSOR_CORES))
-    parser.add_argument("--spec", nargs="*", default=list(SPECS))
+    parser.add_argument("--spec", nargs="*", default=[*SPECS, "linear", "pairs"])
     options = parser.parse_args()
     rows = [row for spec in options.spec for row in rows_of(spec, options.arch)]
     bad = [row for row in rows if not row["clean"]]
@@ -62,6 +71,8 @@ def main() -> int:
 
 def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
     """A row per architecture, width and kernel of one spec."""
+    if spec in OTHERS:
+        return OTHERS[spec](architectures)
     declarations, options = SPECS[spec]
     text = f"attention {spec} {{ {declarations}; input q, k, v : x; return attend(q, k, v, {options}) }}"
     module = import_source(attndsl.source(load_text(text)), spec)
@@ -70,8 +81,51 @@ def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
         for architecture in architectures
         for width in (64, 128)
         for kernel in KERNELS
-        if kernel != "lookup gradient" or module.OutAttend.gpu.lookups
+        if hasattr(module, KERNELS[kernel]) and (kernel != "lookup gradient" or module.OutAttend.gpu.lookups)
     ]
+
+
+def rows_of_sums(architectures: list[int]) -> list[dict[str, Any]]:
+    """A row per architecture, width and pass of causal sums."""
+    options = "where = causal, normalize = linear"
+    text = f"attention linear {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, {options}) }}"
+    module = import_source(generate(load_text(text), folded=False), "linear")
+    found: list[dict[str, Any]] = []
+    for architecture, width in itertools.product(architectures, (64, 128)):
+        chosen = module.configuration("causal sums", width, 2, architecture)
+        for name, constants in LINEAR.items():
+            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": chosen.keys}
+            how = {"num_warps": chosen.warps, "num_stages": chosen.stages, "PRECISION": "tf32x3"}
+            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // chosen.keys}
+            facts = compile_kernel(module, None, "causal sums", fixed, architecture, Operands())
+            found.append({"spec": name, "width": width, **chosen._asdict(), **facts_of(facts)})
+    return found
+
+
+def rows_of_pairs(architectures: list[int]) -> list[dict[str, Any]]:
+    """A row per architecture, width and kernel of softmax over pairs, and of each of its factors."""
+    module = import_source(generate(attndsl.load("windowed_tensor"), folded=False), "pairs")
+    hooks = module.OutAttend.gpu
+    found: list[dict[str, Any]] = []
+    kernels = [(kernel, False) for kernel in KERNELS if kernel.startswith("pair")]
+    for architecture, width in itertools.product(architectures, (64, 128)):
+        for kernel, first in [*kernels, ("pair key gradient", True)]:
+            chosen = module.configuration(kernel, width, 2, architecture)
+            widths = ("WIDTH", "VALUE_WIDTH", "CHANNELS", "VALUE_CHANNELS")
+            fixed = {
+                **{"WHERE": hooks.where, "SHAPE": hooks.shape, "SLOPE": hooks.slope, "FIRST": first},
+                **{"QUERY_TILE": (chosen.queries,), "QUERY_STEP": (1,), "QUERIES": chosen.queries},
+                **{"ROWS": module.ROWS, "KEYS": chosen.keys, **dict.fromkeys(widths, width)},
+                **{"PRECISION": "ieee", "num_warps": chosen.warps, "num_stages": chosen.stages},
+            }
+            facts = compile_kernel(module, hooks, kernel, fixed, architecture, Operands(key_axes=2))
+            spec = "pairs, first factor" if first else "pairs"
+            found.append({"spec": spec, "width": width, **chosen._asdict(), **facts_of(facts)})
+    return found
+
+
+OTHERS = {"linear": rows_of_sums, "pairs": rows_of_pairs}
+"""Mechanisms that are no softmax over tokens."""
 
 
 def row_of(spec: str, module: ModuleType, architecture: int, width: int, kernel: str) -> dict[str, Any]:

@@ -104,3 +104,25 @@ class Bounds:
         intervals = [self._known[coord] for coord in coords]
         box = tuple(lo for lo, _ in intervals) + tuple(hi for _, hi in intervals)
         return Load(field + LEAST, box, kind), Load(field + GREATEST, box, kind)
+
+
+class BoundsOfAnyFields(Bounds):
+    """Bounds that hold whatever fields hold: a comparison with an integer that is looked up is undecided.
+
+    `label[i] == label[j] and j <= i` may hold where `j.lo <= i.hi`. An integer without bounds has none here
+    (`None` in place of its interval): infinities would be no integers, and the widest ones overflow.
+    """
+
+    def _compute(self, expr: Expr) -> tuple[Expr, Expr]:
+        match expr:
+            case Load(kind="bool"):
+                return as_expr(False), as_expr(True)
+            case Load():
+                return UNBOUNDED
+            case Apply(_, args) if any(self._known[arg] is UNBOUNDED for arg in args):
+                return (as_expr(False), as_expr(True)) if expr.kind == "bool" else UNBOUNDED
+        return super()._compute(expr)
+
+
+UNBOUNDED: Any = (None, None)
+"""The interval of an integer of which nothing is known."""

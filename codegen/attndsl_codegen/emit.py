@@ -122,7 +122,7 @@ class Emitter:
         ]
 
     def _needs(self) -> list[str]:
-        if "TritonHooks" not in mentioned(self.own):
+        if "asked_backend" not in mentioned(self.own):
             return ["Needs torch only."]
         return ["Needs torch; on a GPU it runs Triton kernels where Triton is installed."]
 

@@ -55,6 +55,8 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
             "mechanism.varies_by_batch": [bool(hook.mask_fields) for hook in planned],
             "mechanism.varies_by_head": [hook.varies_by_head for hook in planned],
         }
+    if all(hook.op.normalize != "linear" for hook in attends if hook.op.contracts):
+        known["SUMS"] = [False]
     return {**known, **_on_gpu([hook for hook in attends if hook.on_gpu])}
 
 

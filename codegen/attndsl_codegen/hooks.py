@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from attndsl.ir.bounds import GREATEST, LEAST, Bounds
+from attndsl.ir.bounds import GREATEST, LEAST, Bounds, BoundsOfAnyFields
 from attndsl.ir.index import TRUE, Expr, Var
 from attndsl.ir.labels import same_labels
 from attndsl.ir.ops import Attend
@@ -19,7 +19,7 @@ from attndsl.planning.residues import split_attend
 from attndsl_codegen.names import TokenNames, function_name, spelled, unused
 from attndsl_codegen.printers.body import Body, signature
 from attndsl_codegen.printers.python import TorchPrinter, identifier
-from attndsl_codegen.triton_hooks import ON_GPU, TritonHookPrinter
+from attndsl_codegen.triton_hooks import ON_GPU, ON_GPU_WITHOUT_HOOKS, TritonHookPrinter
 
 LO, HI = ".lo", ".hi"
 COUNTED = {"tiled": "kept_pairs", "all_keys": "all_pairs"}
@@ -72,6 +72,16 @@ class HookPrinter:
         return self.triton.printable
 
     @property
+    def runs(self) -> str:
+        """The function that runs it: a torch kernel, or what chooses between that and a Triton kernel."""
+        kernel = self.op.kernel
+        if self.on_gpu:
+            return ON_GPU[kernel]
+        if kernel == "contracted" and not self.op.causal:
+            return kernel  # products of matrices, and nothing else
+        return ON_GPU_WITHOUT_HOOKS.get(kernel, kernel)
+
+    @property
     def has_bounds(self) -> bool:
         """Whether something plans with the bounds of the mask."""
         return self.tiles is not None or self.on_gpu
@@ -108,12 +118,13 @@ class HookPrinter:
         kernel = self.op.kernel
         if kernel == "contracted" and not self.op.causal:
             return []
-        kernel = ON_GPU[kernel] if self.on_gpu else kernel
-        parts = [f'f"{{NAMESPACE}}::{function_name(self.name)}"', self.class_name, kernel]
-        if self.op.kernel in GO_BACK:
-            parts.append(f"backward={kernel}_backward")
-        if self.on_gpu:
-            parts += ["backend=asked_backend", f"count={COUNTED[self.op.kernel]}"]
+        parts = [f'f"{{NAMESPACE}}::{function_name(self.name)}"', self.class_name, self.runs]
+        if kernel in GO_BACK:
+            parts.append(f"backward={self.runs}_backward")
+        if self.runs != kernel:
+            parts.append("backend=asked_backend")
+        if self.on_gpu and kernel in COUNTED:
+            parts.append(f"count={COUNTED[kernel]}")
         if kernel == "paired":
             parts.append("pairs=Factors")
         vectors = [
@@ -167,6 +178,8 @@ class HookPrinter:
 
     def _hooks(self) -> list[list[str]]:
         hooks = [self._where(), *([self._bounds()] if self.has_bounds else [])]
+        if self.on_gpu and self.mask_fields:
+            hooks.append(self._possible())
         if self.op.score is not None:
             hooks.append(self._real("score", self.op.score, ["s"]))
         if self.op.bias is not None:
@@ -211,10 +224,7 @@ class HookPrinter:
 
     def _bounds(self) -> list[str]:
         """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`, a split axis its phase and its round."""
-        op = self.op
-        if self.tiles is not None and self.tiles.query_steps:
-            op = split_attend(op, self.tiles.query_steps, self.tiles.key_steps)
-        spelling = {**spelled(QUERY, op.query_tokens), **spelled(KEY, op.key_tokens)}
+        op, spelling, ends = self._boxes()
         bounds = Bounds({name: (Var(name + LO), Var(name + HI)) for name in spelling})
         labels: dict[Expr, str] = {}
         for expr, label in self.program.labels.items():
@@ -223,11 +233,26 @@ class HookPrinter:
             labels |= (
                 {lo: f"{label}_{suffixes[0]}", hi: f"{label}_{suffixes[1]}"} if lo is not hi else {lo: label}
             )
-        ends = {name + end: text + end for name, text in spelling.items() for end in (LO, HI)}
         doc = "Whether every pair of the boxes must be visible, and whether any pair may be."
         results = list(bounds.interval(op.where))
         names = list(spelling.values())
         return self._function("bounds", results, ends, doc, labels, [], "tuple[Any, Any]", "Range", names)
+
+    def _possible(self) -> list[str]:
+        """What bounds leave where nothing is known of the fields: kernels plan with it beforehand."""
+        op, spelling, ends = self._boxes()
+        bounds = BoundsOfAnyFields({name: (Var(name + LO), Var(name + HI)) for name in spelling})
+        doc = "Whether any pair of the boxes may be visible, whatever the fields hold."
+        results, names = [bounds.may(op.where)], list(spelling.values())
+        return self._function("possible", results, ends, doc, {}, [], "Any", "Range", names)
+
+    def _boxes(self) -> tuple[Attend, dict[str, str], dict[str, str]]:
+        """The attend on split axes, and how coordinates, and the ends of boxes of them, are spelled."""
+        op = self.op
+        if self.tiles is not None and self.tiles.query_steps:
+            op = split_attend(op, self.tiles.query_steps, self.tiles.key_steps)
+        spelling = {**spelled(QUERY, op.query_tokens), **spelled(KEY, op.key_tokens)}
+        return op, spelling, {name + end: text + end for name, text in spelling.items() for end in (LO, HI)}
 
     def _scale(self) -> list[str]:
         doc = "The factor of the dot product."

@@ -28,14 +28,24 @@ KERNELS = {
     "query gradient": "softmax_query_gradient_kernel",
     "key gradient": "softmax_key_gradient_kernel",
     "lookup gradient": "softmax_lookup_gradient_kernel",
+    "causal sums": "running_products_kernel",
+    "pair forward": "paired_forward_kernel",
+    "pair query gradient": "paired_query_gradient_kernel",
+    "pair key gradient": "paired_key_gradient_kernel",
 }
 TENSORS = {
     "forward": ("q", "k", "v", "out"),
     "query gradient": ("q", "k", "v", "grad_out", "grad_q"),
     "key gradient": ("q", "k", "v", "grad_out", "grad_k", "grad_v"),
     "lookup gradient": ("q", "k", "v", "grad_out"),
+    "causal sums": ("a", "b", "c", "out"),
+    "pair forward": ("q", "k1", "k2", "v1", "v2", "out"),
+    "pair query gradient": ("q", "k1", "k2", "v1", "v2", "grad_out", "grad_q"),
+    "pair key gradient": ("q", "rows_k", "keys_k", "rows_v", "keys_v", "grad_out", "grad_k", "grad_v"),
 }
 """The tensors of a kernel whose strides it takes, in order."""
+SIZES = {"lookup gradient": 7, "causal sums": 5}
+"""How many sizes a kernel takes, if not six."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def compile_kernel(
 
     Args:
         module: the file, imported where Triton does not interpret.
-        hooks: the `gpu` setting of the attend.
+        hooks: the `gpu` setting of the attend. None where kernels need none.
         constants: as `Call.constants` gives them.
         architecture: compute capability, e.g. 90.
 
@@ -149,12 +159,15 @@ def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
         "runs": "*i32",
         "pairs": "*i32",
         "sent": "*fp32",
-        "sizes": ("i32",) * (7 if kernel == "lookup gradient" else 6),
+        "sizes": ("i32",) * SIZES.get(kernel, 6),
         "extents": (("i32",) * operands.query_axes, ("i32",) * operands.key_axes),
-        "env": (*("i32",) * len(hooks.sizes), *fields),
+        "env": hooks and (*("i32",) * len(hooks.sizes), *fields),
         "scale": "fp32",
         "lse": "*fp32",
         "delta": "*fp32",
+        "sums": "*fp32",
+        "terms": "*fp32",
+        **({"out": "*fp32"} if kernel == "causal sums" else {}),
     }
 
 

@@ -18,8 +18,10 @@ from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import identifier
 from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64_bits
 
-ON_GPU = {"tiled": "tiled_softmax", "all_keys": "all_keys_softmax"}
+ON_GPU = {"tiled": "tiled_softmax", "all_keys": "all_keys_softmax", "paired": "paired_softmax"}
 """Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
+ON_GPU_WITHOUT_HOOKS = {"contracted": "causal_products"}
+"""The same of kernels that need no functions of the mechanism."""
 MOST_AXES = 3
 """Kernels read bricks of one to three axes in place."""
 ROLES = {
@@ -52,6 +54,8 @@ class TritonHookPrinter:
         axes = [len(tokens.axes) for tokens in (self.op.query_tokens, self.op.key_tokens)]
         if self.op.kernel not in ON_GPU or max(axes) > MOST_AXES:
             return False
+        if self.op.kernel == "paired" and lookups_of(self.op):
+            return False  # the gradients of fields on pairs are left to torch
         try:
             return bool(self._functions)
         except (Unprintable, NoDerivative):

@@ -18,7 +18,6 @@ from attndsl_codegen.names import TokenNames, class_name, safe, unused
 from attndsl_codegen.places import PlacesPrinter
 from attndsl_codegen.printers.body import signature
 from attndsl_codegen.printers.python import TorchPrinter
-from attndsl_codegen.triton_hooks import ON_GPU
 
 RETURN_WIDTH = 88
 """Longer lists of results get a line each."""
@@ -134,8 +133,8 @@ class ValueLines:
         if isinstance(lowered, Inline):
             return [f"{safe(value.name)} = {ValuePrinter(set()).show(lowered.expr)}"]
         parts = [self._argument(value, argument) for argument in lowered.arguments]
-        if value.name in self.hooks and self.hooks[value.name].on_gpu:
-            parts[0] = ON_GPU[parts[0]]
+        if value.name in self.hooks:
+            parts[0] = self.hooks[value.name].runs
         shown = ", ".join(parts)
         targets = ("_" if r is None else self._variable(value.name, r) for r in lowered.results)
         return [f"{', '.join(targets)} = {lowered.function}({shown})"]

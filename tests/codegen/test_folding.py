@@ -215,6 +215,27 @@ CASES = {
         """,
         "Grid(5).last()",
     ),
+    "variables of a constructor that are no attributes": (
+        """
+        class Sums:
+            def __init__(self, numbers):
+                parts = [numbers]
+                for _ in range(2):
+                    parts.append(numbers)
+                self.total = sum(parts, [])
+        """,
+        "Sums([1]).total",
+        {},
+        """
+        class Sums:
+            def __init__(self, numbers):
+                parts = [numbers]
+                for _ in range(2):
+                    parts.append(numbers)
+                self.total = sum(parts, [])
+        """,
+        "Sums([1]).total",
+    ),
     "an empty line after an inner function": (
         """
         def f(SHAPE, x):

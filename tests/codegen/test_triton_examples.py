@@ -67,13 +67,11 @@ ON_TORCH = {
     "ppma_product": ["chunked"],
     "retention": ["contracted"],
     "state_space": ["contracted"],
-    "tensor_attention": ["paired"],
-    "windowed_tensor": ["paired"],
 }
 """The torch kernels of attends that no Triton kernel takes.
 
-`contracted`: weights are plain products, sums over keys come first. `chunked`: no softmax, a factor after it,
-or scores that are not products of queries and keys. `paired`: keys on pairs of tokens.
+`contracted`: weights are plain products and no key is hidden, so these are products of matrices. `chunked`:
+no softmax, a factor after it, or scores that are not products of queries and keys.
 """
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}
 EXAMPLES = sorted(path.stem for path in Path(attndsl.__file__).parents[1].joinpath("examples").glob("*.attn"))
@@ -94,11 +92,13 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
     """
     generated: dict[str, Any] = import_source(generate(program, folded=False), "checked").__dict__
     generated.update(BACKEND="triton", configuration=lambda *_: SMALL)
-    generated.update({name: None for name in ("tiled", "all_keys") if f"{name}_softmax" in generated})
+    generated.update(
+        {name: None for name in ("tiled", "all_keys", "paired") if f"{name}_softmax" in generated}
+    )
     ran: list[str] = []
 
     def attend(kernel: Any, *given: Any) -> Any:
-        if kernel.__name__ not in ("tiled_softmax", "all_keys_softmax"):
+        if kernel.__name__ not in ("tiled_softmax", "all_keys_softmax", "paired_softmax"):
             ran.append(kernel.__name__)
         return generated["by_kernel"](kernel, *given)
 

@@ -85,7 +85,10 @@ class Members:
     def _in_constructor(self, line: Any) -> Any:
         match line:
             case cst.SimpleStatementLine(body=[cst.Assign(value=value) as assign]) if is_pure(value):
-                return self._assigned(line, assign)
+                local = any(
+                    isinstance(part, cst.Name) for target in assign.targets for part in _places(target)
+                )
+                return line if local else self._assigned(line, assign)  # `Locals` sees to variables
         return line
 
     def _assigned(self, line: cst.SimpleStatementLine, assign: cst.Assign) -> Any:
@@ -110,6 +113,14 @@ class Members:
             case cst.Attribute(value=cst.Name(value="self"), attr=cst.Name(value=name)):
                 return name in self.read
         return True
+
+
+def _places(target: cst.AssignTarget) -> list[Any]:
+    """What a target assigns to."""
+    match target.target:
+        case cst.Tuple(elements=elements):
+            return [part.value for part in elements]
+    return [target.target]
 
 
 def _assignment(pairs: list[tuple[Any, Any]]) -> cst.Assign:

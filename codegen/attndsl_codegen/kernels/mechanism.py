@@ -59,6 +59,11 @@ class Mechanism(Protocol):
         ...
 
     @staticmethod
+    def possible(*arguments: Any) -> Any:
+        """Whether any pair of boxes may be visible, whatever fields hold: possible(*ranges, at)."""
+        ...
+
+    @staticmethod
     def scale(at: dict[str, Any]) -> float:
         """The factor of the dot product."""
         ...

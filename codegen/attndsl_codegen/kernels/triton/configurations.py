@@ -12,7 +12,11 @@ import torch
 
 
 class Configuration(NamedTuple):
-    """How one kernel is compiled: slots of a query tile and of a key tile, warps, pipeline stages."""
+    """How one kernel is compiled: slots of a query tile and of a key tile, warps, pipeline stages.
+
+    Of `causal sums`, a query tile is a chunk of tokens, and a key tile those channels of values that one
+    program computes.
+    """
 
     queries: int
     keys: int
@@ -25,16 +29,28 @@ CONFIGURATIONS = {
         "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(64, 64, 8, 2)},
         "query gradient": {64: Configuration(128, 32, 8, 2), 128: Configuration(64, 64, 8, 2)},
         "key gradient": {64: Configuration(32, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "causal sums": {64: Configuration(32, 64, 8, 2), 128: Configuration(32, 64, 8, 2)},
+        "pair forward": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair query gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair key gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 32, 8, 1)},
     },
     90: {
         "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(32, 128, 8, 2)},
+        "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "pair forward": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
+        "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(16, 64, 8, 1)},
     },
     100: {
         "forward": {64: Configuration(64, 64, 4, 3), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "pair forward": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(32, 64, 8, 1)},
     },
 }
 """By the least compute capability, kernel, and the largest width they are meant for."""
@@ -64,12 +80,14 @@ def configuration(
     """The configuration of a kernel.
 
     Args:
-        kernel: `forward`, `query gradient`, `key gradient` or `lookup gradient`.
+        kernel: `forward`, `query gradient`, `key gradient`, `lookup gradient` or `causal sums`.
         width: the larger one of the widths of queries and values.
         bytes_per_number: 2 for float16 and bfloat16, 4 for float32.
         architecture: compute capability, e.g. 90; of GPUs that are not NVIDIA's, 80.
         looks_up: whether the hooks look up fields.
     """
+    if kernel == "causal sums" and (bytes_per_number > 2 or width > 128):
+        return Configuration(32, 32, 8, 1)
     if bytes_per_number > 2:
         return Configuration(64, 32, 4, 2 if width <= 64 else 1)
     if width > 128:

@@ -102,7 +102,7 @@ def by_triton(
         ValueError: they do not serve, but the backend is `triton`.
     """
     problem = why_not_triton(mechanism, at, q, v)
-    known = {**at, "heads": q.shape[1], "device": q.device}
+    known = {**at, "heads": q.shape[1], "device": q.device, "schedules": {}}
     fields = tuple(at[name].data for name in mechanism.real_fields)
     call = Call(mechanism, known, q, k, v)
     if problem is None and torch.is_grad_enabled():
@@ -155,13 +155,13 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
 
 
 class Call(NamedTuple):
-    """What the launches of one attend share."""
+    """What the launches of one attend share; keys and values are tensors, or products of two."""
 
     mechanism: type[Mechanism]
     at: dict[str, Any]
     q: Tensor
-    k: Tensor
-    v: Tensor
+    k: Any
+    v: Any
 
     @property
     def env(self) -> tuple[Any, ...]:
@@ -211,9 +211,12 @@ class Call(NamedTuple):
         return (*query_extents(self.mechanism, self.at), *offset), self.mechanism.key.extents(self.at)
 
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
-        """The schedule for the tiles of a configuration."""
-        shape = self.q.shape[0], self.q.shape[1]
-        return cached_schedule(self.mechanism, self.at, self.tiles(chosen), shape, of_keys)
+        """The schedule for the tiles of a configuration; passes whose tiles have the same sides share it."""
+        shape, tiles = (self.q.shape[0], self.q.shape[1]), self.tiles(chosen)
+        known = self.at.get("schedules", {})
+        if (tiles, of_keys) not in known:
+            known[tiles, of_keys] = cached_schedule(self.mechanism, self.at, tiles, shape, of_keys)
+        return known[tiles, of_keys]
 
     def constants(self, chosen: Configuration) -> dict[str, Any]:
         """What kernels are compiled for."""

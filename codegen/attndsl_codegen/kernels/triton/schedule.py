@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,13 @@ from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import visible_tiles
 from attndsl_codegen.kernels.tiles import Bricks
+from attndsl_codegen.kernels.triton.labels import (
+    MOST_PLANNED,
+    Candidates,
+    bytes_planned,
+    planned_candidates,
+    runs_of_labels,
+)
 
 MAX_SCHEDULES = 64
 """Schedules that are remembered."""
@@ -50,6 +58,8 @@ class KnownSchedule(NamedTuple):
 
 SCHEDULES: list[KnownSchedule] = []
 """What was used last comes first."""
+CANDIDATES: list[KnownSchedule] = []
+"""For masks that look up fields: what is known before these are. What was used last comes first."""
 
 
 def cached_schedule(
@@ -59,24 +69,47 @@ def cached_schedule(
     shape: tuple[int, int],
     of_keys: bool,
 ) -> Schedule:
-    """The schedule for these sizes, and for fields of these values where the mask depends on some.
+    """The schedule for these sizes; for masks that look up fields, made anew from their values.
 
     Args:
         tiles: the sides of query tiles and of key tiles.
         shape: batch size and query heads.
         of_keys: whether rows are key tiles, and runs are of query tiles.
     """
-    varies = shape if mechanism.mask_fields else shape[1]
-    sizes = ("schedule", mechanism, *numbers_of(at), tiles, varies, of_keys)
+    if mechanism.mask_fields:
+        return labelled_schedule(mechanism, at, tiles, shape, of_keys)
+    sizes = ("schedule", mechanism, *numbers_of(at), tiles, shape[1], of_keys)
 
     def make() -> Schedule:
         made = make_schedule(mechanism, at, tiles, shape, of_keys)
         return Schedule(made.rows.to(at["device"]), made.runs.to(at["device"]))
 
-    fields = tuple(at[name].data for name in mechanism.mask_fields)
-    found: Schedule = remembered(SCHEDULES, sizes, fields, make)
+    found: Schedule = remembered(SCHEDULES, sizes, (), make)
     del SCHEDULES[MAX_SCHEDULES:]
     return found
+
+
+def labelled_schedule(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    tiles: tuple[tuple[int, ...], tuple[int, ...]],
+    shape: tuple[int, int],
+    of_keys: bool,
+) -> Schedule:
+    """A schedule that device operations alone make of the fields; arguments as of `cached_schedule`."""
+    layers = layers_of(mechanism, shape)
+    extents = tuple(at[name].extents for name in mechanism.mask_fields)
+    sizes = ("candidates", mechanism, *numbers_of(at), tiles, layers, extents, of_keys)
+    candidates: Candidates = remembered(
+        CANDIDATES,
+        sizes,
+        (),
+        lambda: planned_candidates(mechanism, at, bricks(mechanism, at, tiles), layers, of_keys),
+    )
+    bytes_so_far = itertools.accumulate(bytes_planned(known.made) for known in CANDIDATES)
+    del CANDIDATES[max(1, sum(total <= MOST_PLANNED for total in bytes_so_far)) :]
+    with torch.no_grad():
+        return Schedule(*runs_of_labels(mechanism, at, candidates, layers[0]))
 
 
 def numbers_of(at: dict[str, Any]) -> tuple[Any, ...]:

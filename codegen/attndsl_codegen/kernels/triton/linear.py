@@ -1,0 +1,107 @@
+"""Causal attention with plain products for weights on Triton: launches, gradients, division by row sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from attndsl_codegen.kernels.contracted import contracted, scaled_sum
+from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.softmax import per_kv_head
+from attndsl_codegen.kernels.triton.configurations import architecture_of, configuration
+from attndsl_codegen.kernels.triton.launch import (
+    for_any_size,
+    in_rows_of_channels,
+    padded,
+    refused,
+    row_steps,
+    why_not_triton,
+)
+from attndsl_codegen.kernels.triton.running import running_products_kernel
+
+
+def causal_products(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, None]:
+    """The attend by the Triton kernel where it serves, else in torch."""
+    problem = why_not_triton(mechanism, at, q, v)
+    if problem is None and "offset" in at:
+        problem = "decoding steps of causal sums are left to torch"
+    if problem is None and mechanism.decay is not None:
+        problem = "decay is left to torch"
+    if problem is not None:
+        refused(at, problem)
+        return contracted(mechanism, at, q, k, v)
+    kind, scale = v.dtype, mechanism.scale(at)
+    if kind == torch.float16:  # long sums, and the gradients of divisions by them, leave its range
+        q, k, v = q.float(), k.float(), v.float()
+    total, sums = RunningProducts.apply(q, k, v, mechanism.normalize == "linear")
+    if mechanism.normalize == "linear":
+        return (total / scaled_sum(sums.unsqueeze(-1), scale)).to(kind), None
+    return (total * scale).to(kind), None
+
+
+class RunningProducts(torch.autograd.Function):
+    """y[i] = sum over j <= i of (q[i] . k[j]) v[j], and with `sums` the sums of q[i] . k[j], in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sums: bool) -> tuple[Tensor, Tensor]:
+        """The sums; keys and values may have fewer heads."""
+        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
+        ctx.save_for_backward(q, k, v)
+        ctx.set_materialize_grads(False)
+        total = q.new_empty(q.shape[:3] if sums else (0,), dtype=torch.float32)
+        return launched(q, k, v, sums=total if sums else None), total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+        """Over earlier keys for queries, over later queries for keys and values."""
+        q, k, v = ctx.saved_tensors
+        g = q.new_zeros(*q.shape[:3], v.shape[3]) if upstream[0] is None else upstream[0].to(q.dtype)
+        g, rest = in_rows_of_channels(g), upstream[1]
+        rest = None if rest is None else rest.contiguous()
+        grad_q = launched(g, v, k, terms=rest, kind="rows")
+        grad_k = launched(v, g, q, terms=rest, kind="columns", later=True)
+        grad_v = launched(k, q, g, later=True)
+        grads = zip((grad_q, grad_k, grad_v), (q, k, v))
+        return *(per_kv_head(grad, t.shape[1]).to(t.dtype) for grad, t in grads), None
+
+
+def launched(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    sums: Tensor | None = None,
+    terms: Tensor | None = None,
+    kind: str = "",
+    later: bool = False,
+) -> Tensor:
+    """One launch of the kernel; arguments as there, results in float32 for as many heads as queries have."""
+    heads = max(a.shape[1], b.shape[1], c.shape[1])
+    batch, tokens, width, value_width = a.shape[0], a.shape[2], a.shape[3], c.shape[3]
+    out = a.new_empty(batch, heads, tokens, value_width, dtype=torch.float32)
+    chosen = configuration("causal sums", width, a.element_size(), architecture_of(a.device))
+    block = min(chosen.keys, padded(value_width))
+    blocks = padded(value_width) // block
+    shared = (heads // t.shape[1] for t in (a, b, c))
+    running_products_kernel[(blocks * heads * batch,)](
+        *(a, b, c, out, out if sums is None else sums, out if terms is None else terms),
+        *(row_steps(a, b, c, out), (*for_any_size(tokens), heads, *shared)),
+        LATER=later,
+        SUMS=sums is not None,
+        TERMS="" if terms is None else kind,
+        CHUNK=chosen.queries,
+        BLOCKS=blocks,
+        WIDTH=width,
+        VALUE_WIDTH=value_width,
+        CHANNELS=padded(width),
+        VALUE_CHANNELS=block,
+        PRECISION="tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3",  # as exact as float32
+        num_warps=chosen.warps,
+        num_stages=chosen.stages,
+    )
+    return out

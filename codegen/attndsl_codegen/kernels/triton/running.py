@@ -1,0 +1,91 @@
+"""Products of the causal sums of linear attention: one program walks over all chunks of one head.
+
+What earlier chunks add up to is a matrix, keys by values, that is carried along; so the cost is linear in the
+tokens (Katharopoulos et al., Linear transformers, 2020). Each of the gradients is such a sum again.
+"""
+
+from __future__ import annotations
+
+from attndsl_codegen.kernels.triton.numbers import plain
+from attndsl_codegen.kernels.triton.places import rows_at
+from attndsl_codegen.kernels.triton.support import jit, tl
+
+
+@jit
+def running_products_kernel(
+    a,
+    b,
+    c,
+    out,
+    sums,
+    terms,
+    strides,
+    sizes,
+    LATER: tl.constexpr,
+    SUMS: tl.constexpr,
+    TERMS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    VALUE_WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    VALUE_CHANNELS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """out[i] = sum over j <= i, or with LATER over j >= i, of (a[i] . b[j] + term) * c[j].
+
+    Args:
+        sums: the factors before c[j], summed over the same j, (batch, heads, tokens), where wanted.
+        terms: (batch, heads, tokens), a term for each i (TERMS is "rows") or for each j ("columns").
+        strides: of a, b, c and out, each (batch, head, token), see `row_steps`.
+        sizes: tokens, as for `plain`; heads; heads that share one of a, of b, and of c.
+        CHUNK: tokens of a step.
+        BLOCKS: into how many blocks of VALUE_CHANNELS the channels of c and out are cut, a program for each.
+        CHANNELS: the width of a and b, rounded up to what a product of tiles takes.
+    """
+    program = tl.program_id(0)
+    tokens = plain(sizes[0])
+    block = program % BLOCKS
+    head = program // BLOCKS % sizes[1]
+    batch = program // BLOCKS // sizes[1]
+    across = tl.arange(0, CHANNELS)[None, :]
+    value_across = block * VALUE_CHANNELS + tl.arange(0, VALUE_CHANNELS)[None, :]
+    state = tl.zeros([CHANNELS, VALUE_CHANNELS], tl.float32)
+    carried = tl.zeros([1, VALUE_CHANNELS], tl.float32)  # of terms: sums of c, or of terms times c
+    passed = tl.zeros([1, CHANNELS], tl.float32)  # sums of b
+    first = (batch.to(tl.int64) * sizes[1] + head) * tokens
+    chunks = (tokens + CHUNK - 1) // CHUNK
+    for step in range(chunks):
+        chunk = chunks - 1 - step if LATER else step
+        place = tl.arange(0, CHUNK)[:, None]
+        other = tl.arange(0, CHUNK)[None, :]
+        token = chunk * CHUNK + place
+        here, value_here = (
+            (token < tokens) & (across < WIDTH),
+            (token < tokens) & (value_across < VALUE_WIDTH),
+        )
+        x = tl.load(rows_at(a, strides[0], batch, head // sizes[2], token, across), mask=here, other=0.0)
+        y = tl.load(rows_at(b, strides[1], batch, head // sizes[3], token, across), mask=here, other=0.0)
+        values = rows_at(c, strides[2], batch, head // sizes[4], token, value_across)
+        z = tl.load(values, mask=value_here, other=0.0)
+        s = tl.dot(x, tl.trans(y), input_precision=PRECISION)
+        mixed = tl.dot(x, state.to(x.dtype), input_precision=PRECISION)
+        if TERMS == "rows":
+            term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
+            s += term
+            mixed += term * carried
+            carried += tl.sum(z.to(tl.float32), 0, keep_dims=True)
+        if TERMS == "columns":
+            term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
+            s += tl.trans(term)
+            mixed += carried
+            carried += tl.sum(term * z.to(tl.float32), 0, keep_dims=True)
+        s = tl.where(other >= place if LATER else other <= place, s, 0.0)
+        mixed += tl.dot(s.to(z.dtype), z, input_precision=PRECISION)
+        results = rows_at(out, strides[3], batch, head, token, value_across)
+        tl.store(results, mixed.to(out.dtype.element_ty), mask=value_here)
+        if SUMS:
+            total = tl.sum(s, 1, keep_dims=True) + tl.sum(x.to(tl.float32) * passed, 1, keep_dims=True)
+            tl.store(sums + first + token, total, mask=(token < tokens) & (block == 0))
+            passed += tl.sum(y.to(tl.float32), 0, keep_dims=True)
+        state += tl.dot(tl.trans(y), z, input_precision=PRECISION)
