@@ -37,10 +37,12 @@ SPECS = {
 }
 """Declarations, and options of attend."""
 LINEAR = {
-    "linear": {"LATER": False, "SUMS": True, "TERMS": ""},
-    "linear, for queries": {"LATER": False, "SUMS": False, "TERMS": "rows"},
-    "linear, for keys": {"LATER": True, "SUMS": False, "TERMS": "columns"},
-    "linear, for values": {"LATER": True, "SUMS": False, "TERMS": ""},
+    "linear": {"LATER": False, "SUMS": True, "TERMS": "", "DECAY": False},
+    "linear, for queries": {"LATER": False, "SUMS": False, "TERMS": "rows", "DECAY": False},
+    "linear, for keys": {"LATER": True, "SUMS": False, "TERMS": "columns", "DECAY": False},
+    "linear, for values": {"LATER": True, "SUMS": False, "TERMS": "", "DECAY": False},
+    "decay": {"LATER": False, "SUMS": False, "TERMS": "", "DECAY": True},
+    "decay, for keys": {"LATER": True, "SUMS": False, "TERMS": "", "DECAY": True},
 }
 """The forward pass of causal sums, and their gradients."""
 TENSOR_CORES = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}

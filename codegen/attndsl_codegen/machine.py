@@ -167,6 +167,8 @@ def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
         "delta": "*fp32",
         "sums": "*fp32",
         "terms": "*fp32",
+        "since": "*fp32",
+        "change": "*fp32",
         **({"out": "*fp32"} if kernel == "causal sums" else {}),
     }
 

@@ -77,6 +77,31 @@ def test_programs(name):
     agrees(name, inputs_of((2, 2, 37, 24), v=(2, 2, 37, 5)))
 
 
+DECAY = (
+    "input la : x scalar; a = cumsum(la, axis = n); return attend(q, k, v, where = causal, normalize = none"
+)
+
+
+@pytest.mark.parametrize("strength", [0.01, 40.0], ids=["weak", "strong"])
+@pytest.mark.parametrize("heads", [(2, 2), (4, 2)], ids=str)
+def test_decay(strength, heads):
+    """Over several chunks, also of a state that vanishes; with the gradient of the decay."""
+    text = f"attention a {{ tokens x[n]; input q, k, v : x; {DECAY}, times = exp(a[i] - a[j])) }}"
+    program, (count, kv_heads) = load_text(text), heads
+    inputs = inputs_of((2, count, 37, 24), (2, kv_heads, 37, 24), (2, kv_heads, 37, 5))
+    inputs["la"] = -strength * torch.rand(2, count, 37, generator=torch.Generator().manual_seed(2))
+    results = []
+    for call, dtype in (
+        (quick(program, {}).function, torch.float32),
+        (attndsl.oracle(program), torch.float64),
+    ):
+        leaves = {n: t.to(dtype).requires_grad_() for n, t in inputs.items()}
+        out = call(**leaves)
+        results.append([out, *torch.autograd.grad(out.sin().sum(), list(leaves.values()))])
+    for found, expected in zip(*results):
+        assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
     """Against the definition on the same rounded inputs. float16 is computed in float32."""

@@ -65,8 +65,6 @@ ON_TORCH = {
     "linformer": ["chunked", "chunked"],
     "mala": ["contracted"],
     "ppma_product": ["chunked"],
-    "retention": ["contracted"],
-    "state_space": ["contracted"],
 }
 """The torch kernels of attends that no Triton kernel takes.
 
@@ -75,6 +73,7 @@ no softmax, a factor after it, or scores that are not products of queries and ke
 """
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}
 EXAMPLES = sorted(path.stem for path in Path(attndsl.__file__).parents[1].joinpath("examples").glob("*.attn"))
+ON_TRITON = ("tiled_softmax", "all_keys_softmax", "paired_softmax", "causal_products")
 HALF = ("swin", "softcap", "packed", "sinked")
 
 
@@ -98,7 +97,7 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
     ran: list[str] = []
 
     def attend(kernel: Any, *given: Any) -> Any:
-        if kernel.__name__ not in ("tiled_softmax", "all_keys_softmax", "paired_softmax"):
+        if kernel.__name__ not in ON_TRITON:
             ran.append(kernel.__name__)
         return generated["by_kernel"](kernel, *given)
 

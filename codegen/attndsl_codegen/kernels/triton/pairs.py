@@ -249,11 +249,10 @@ def paired_key_gradient_kernel(
         sizes: tiles of the factor, query tokens, key heads, query heads per key head, steps of `rows`.
         FIRST: whether the factor with gradients is the first one of a pair.
     """
-    program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
-    kv_head = program // tiles % sizes[2]
-    batch = program // tiles // sizes[2]
+    tile = tl.program_id(0) % tiles
+    kv_head = tl.program_id(0) // tiles % sizes[2]
+    batch = tl.program_id(0) // tiles // sizes[2]
     place = tile * KEYS + tl.arange(0, KEYS)[:, None]
     exists = place < plain(extents[1][0 if FIRST else 1])
     others = plain(extents[1][1 if FIRST else 0])
@@ -273,8 +272,7 @@ def paired_key_gradient_kernel(
         row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + key_tile)
         start = start * ROWS
         for MASKED in tl.static_range(2):
-            run = tl.load(row + 2 * MASKED)
-            count = tl.load(row + 2 * MASKED + 1)
+            run, count = tl.load(row + 2 * MASKED), tl.load(row + 2 * MASKED + 1)
             query_tile, left = first_tile(runs, run)
             for _ in range(count):
                 i, token, query_exists = slot_places(

@@ -1,7 +1,8 @@
 """Products of the causal sums of linear attention: one program walks over all chunks of one head.
 
 What earlier chunks add up to is a matrix, keys by values, that is carried along; so the cost is linear in the
-tokens (Katharopoulos et al., Linear transformers, 2020). Each of the gradients is such a sum again.
+tokens (Katharopoulos et al., Linear transformers, 2020). Each of the gradients is such a sum again. Terms may
+fade on the way (Sun et al., Retentive networks, 2023).
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ def running_products_kernel(
     out,
     sums,
     terms,
+    since,
+    change,
     strides,
     sizes,
     LATER: tl.constexpr,
     SUMS: tl.constexpr,
     TERMS: tl.constexpr,
+    DECAY: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -37,6 +41,9 @@ def running_products_kernel(
     Args:
         sums: the factors before c[j], summed over the same j, (batch, heads, tokens), where wanted.
         terms: (batch, heads, tokens), a term for each i (TERMS is "rows") or for each j ("columns").
+        since: with DECAY, the logarithm to base 2 of what is left at a token of the first one of its chunk
+            (LATER: of the last one), (batch, heads, tokens).
+        change: the same at the first token of the next chunk, (batch, heads, chunks).
         strides: of a, b, c and out, each (batch, head, token), see `row_steps`.
         sizes: tokens, as for `plain`; heads; heads that share one of a, of b, and of c.
         CHUNK: tokens of a step.
@@ -70,6 +77,12 @@ def running_products_kernel(
         z = tl.load(values, mask=value_here, other=0.0)
         s = tl.dot(x, tl.trans(y), input_precision=PRECISION)
         mixed = tl.dot(x, state.to(x.dtype), input_precision=PRECISION)
+        if DECAY:
+            left = tl.load(since + first + token, mask=token < tokens, other=0.0)
+            at_next = tl.load(change + (batch.to(tl.int64) * sizes[1] + head) * chunks + chunk)
+            hidden = other < place if LATER else other > place  # might overflow
+            s *= tl.exp2(tl.where(hidden, 0.0, left - tl.trans(left)))
+            mixed *= tl.exp2(left)
         if TERMS == "rows":
             term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
             s += term
@@ -88,4 +101,7 @@ def running_products_kernel(
             total = tl.sum(s, 1, keep_dims=True) + tl.sum(x.to(tl.float32) * passed, 1, keep_dims=True)
             tl.store(sums + first + token, total, mask=(token < tokens) & (block == 0))
             passed += tl.sum(y.to(tl.float32), 0, keep_dims=True)
+        if DECAY:
+            z = (z * tl.exp2(at_next - left)).to(z.dtype)
+            state *= tl.exp2(at_next)
         state += tl.dot(tl.trans(y), z, input_precision=PRECISION)
