@@ -15,6 +15,7 @@ from attndsl.analysis.layout import Brick, slots, tile_count
 from attndsl.analysis.refine import in_stretches, sampled_visits
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
+from attndsl.ir.walk import fields as fields_of
 from attndsl.planning.residues import Steps, candidate_steps, split_attend
 
 ROUGH_SAMPLES, SAMPLES, ENLARGING_SAMPLES = 8, 48, 16
@@ -112,7 +113,7 @@ def _best(
         return min(exact, key=lambda found: (round(found.cost), max(found.query), max(found.key)))
 
     queries = list(candidates(query, QUERY_SLOTS))
-    if in_place and attend.score is None:
+    if in_place and attend.score is None and not fields_of(attend.where):
         queries += candidates(query, FEW_QUERY_SLOTS)
     best = best_of([(q, k) for q in queries for k in candidates(key, KEY_SLOTS)])
     if len(key) > 1 and best.visits <= FINE_UP_TO:

@@ -80,7 +80,7 @@ def running_products_kernel(
         if DECAY:
             left = tl.load(since + first + token, mask=token < tokens, other=0.0)
             at_next = tl.load(change + (batch.to(tl.int64) * sizes[1] + head) * chunks + chunk)
-            hidden = other < place if LATER else other > place  # might overflow
+            hidden = (other < place if LATER else other > place) | (token >= tokens)  # might overflow
             s *= tl.exp2(tl.where(hidden, 0.0, left - tl.trans(left)))
             mixed *= tl.exp2(left)
         if TERMS == "rows":
