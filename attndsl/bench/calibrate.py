@@ -131,6 +131,7 @@ def _host(turn: Turn) -> Host:
         query_ns=query,
         key_ns=key,
         mask_ns=max(LEAST, 1e9 * (turn["masked"] - turn["unmasked"])),
+        bias_ns=max(LEAST, 1e9 * (turn["biased"] - usual)),
         gather_gbps=4 * WIDTH / max(LEAST, long - run / LONG_RUN),
         run_ns=run,
         step_us=1e6 * turn["step"],
@@ -155,15 +156,19 @@ def _attention_calls() -> dict[str, tuple[Call, int]]:
         "large tile": _walk(LARGE_TILE, MANY_KEYS),
         "unmasked": _walk(NARROW_QUERIES, MANY_KEYS),
         "masked": _walk(NARROW_QUERIES, MANY_KEYS, masked=True),
+        "biased": _walk(USUAL_QUERIES, MANY_KEYS, biased=True),
         "held": _held(),
         **_both_passes(),
     }
 
 
-def _walk(queries: int, keys: int, width: int = WIDTH, masked: bool = False) -> tuple[Call, int]:
+def _walk(
+    queries: int, keys: int, width: int = WIDTH, masked: bool = False, biased: bool = False
+) -> tuple[Call, int]:
     q, k, v = (torch.randn(HEADS, TOKENS // 2, width) for _ in range(3))
     count, chunk = (TOKENS // 2 - keys) // queries, max(1, 1024 // queries)
     mask = torch.zeros(1, 1, queries, keys) if masked else None
+    biases = torch.zeros(HEADS, chunk, queries, keys) if biased else None
 
     def call() -> None:
         for first in range(0, count, chunk):
@@ -172,7 +177,7 @@ def _walk(queries: int, keys: int, width: int = WIDTH, masked: bool = False) -> 
                 _tiles(tensor, first * queries, members, slots, queries)
                 for tensor, slots in ((q, queries), (k, keys), (v, keys))
             )
-            FUSED(*parts, 0.0, False, attn_mask=mask)
+            FUSED(*parts, 0.0, False, attn_mask=mask if biases is None else biases[:, :members])
 
     return call, HEADS * count * queries * keys
 

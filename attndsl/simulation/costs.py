@@ -14,6 +14,7 @@ class Host:
         middle, large: the share of these that is left in query tiles from 192 and 768 queries on.
         query_ns, key_ns: per query and per key of a tile, for one head.
         mask_ns: per score of a query tile with a mask.
+        bias_ns: per score of a bias of every head, which fused attention reads in place of a mask.
         gather_gbps, run_ns: keys and values gathered, and each run of consecutive keys.
         step_us, masked_step_us: the calls of one step, without and with masks that it makes anew.
         held_ns: per score that is held in memory, in place of `score_ns`.
@@ -31,6 +32,7 @@ class Host:
     query_ns: float
     key_ns: float
     mask_ns: float
+    bias_ns: float
     gather_gbps: float
     run_ns: float
     step_us: float

@@ -25,7 +25,7 @@ MIDDLE_TILE, LARGE_TILE = 192, 768
 """Query tiles from which PyTorch's fused attention takes 64 and 256 queries at a time instead of 32."""
 WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers, or of queries where keys are read in place."""
-SPECIAL = 2.0
+SPECIAL = 0.5
 """What a special function takes beyond a pass that multiplies."""
 FLOAT = 4
 
@@ -64,11 +64,12 @@ def score_seconds(host: Host, kind: TileKind, heads: int) -> TileCycles:
     share = 1.0 if kind.queries < MIDDLE_TILE else host.middle
     share = host.large if kind.queries >= LARGE_TILE else share
     passes = kind.score.passes + kind.score.shared / heads + SPECIAL * kind.score.exponentials
+    biases = 0.0 if kind.held or kind.score.passes + kind.score.look_ups == 0 else host.bias_ns
     times = host.backward if kind.direction == "bwd" else 1.0
     return TileCycles(
         tensor=1e-9 * times * share * host.channel_ns * kind.widths.both,
         exp=1e-9 * times * (host.held_ns if kind.held else share * host.score_ns),
-        issue=1e-9 * times * (passes * host.element_ns + kind.score.look_ups * host.look_up_ns),
+        issue=1e-9 * times * (passes * host.element_ns + kind.score.look_ups * host.look_up_ns + biases),
         mask=1e-9 * times * host.mask_ns,
     )
 

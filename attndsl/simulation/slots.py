@@ -55,8 +55,8 @@ def score_cost(attend: Attend) -> PairCost:
     found = PairCost()
     for expr in (attend.bias, attend.score, attend.times):
         if expr is not None:
-            found = found + pair_cost(expr) + PairCost(ARITHMETIC, passes=1.0)
-    return found
+            found = found + pair_cost(expr) + PairCost(ARITHMETIC)
+    return found if attend.bias is None else found + PairCost(passes=1.0)
 
 
 def pair_cost(expr: Expr) -> PairCost:

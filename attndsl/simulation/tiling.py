@@ -95,5 +95,5 @@ def tile_kind(
     """One pair of tiles of an attend."""
     widths = Widths(*widths_of(attend, sizes))
     real = any(isinstance(node, Load) and node.kind == "real" for node in postorder(_scoring(attend)))
-    held = attend.score is not None or widths.score != widths.value or real
+    held = attend.score is not None or widths.score != widths.value or (real and attend.kernel == "tiled")
     return TileKind(queries, keys, widths, score_cost(attend), setting.dtype, held=held)

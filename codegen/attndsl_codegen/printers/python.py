@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Mapping
 
 from attndsl.ir.functions import FUNCTIONS
-from attndsl.ir.index import Apply, Const, Expr, Load, Var
+from attndsl.ir.index import Apply, Const, Expr, Load, Var, apply
 from attndsl.ir.text import ATOM, COMPARE, NEGATIVE, OR, PRODUCT, SELECT, SUM, TextPrinter
 from attndsl.ir.walk import postorder
 
@@ -105,6 +105,10 @@ class ArrayPrinter(TextPrinter):
                 return f"{self._at(a, SUM)} != {self._at(b, SUM)}", COMPARE
             case Apply("*", (Const(-1), Apply("**") as power)) if power not in self.names:
                 return f"-({self.show(power)})", NEGATIVE  # as formatters have it
+            case Apply("*", (Const(-1), Apply("*", (first, *others)) as all_)) if all_ not in self.names:
+                # Negates the first factor, which may be one number for many pairs, and not their product.
+                negative = self.node(apply("*", -1, first))[0]
+                return " * ".join([negative, *(self._at(other, NEGATIVE) for other in others)]), PRODUCT
         return super().node(expr)
 
     def real_function(self, name: str, argument: str, is_array: bool) -> tuple[str, int]:
