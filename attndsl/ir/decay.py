@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from attndsl.ir.index import ZERO, Apply, Const, Expr, apply
 from attndsl.ir.namespaces import Arrays
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
@@ -55,6 +53,8 @@ def _is_positive(base: Expr) -> bool:
             return value > 0
     if variables(base) != {HEAD} or fields(base):
         return False
+    import numpy as np  # few programs need it here, and start-up would wait for it
+
     return bool((np.asarray(evaluate(base, {HEAD: np.arange(MOST_HEADS)}, Arrays(np, np.float64))) > 0).all())
 
 

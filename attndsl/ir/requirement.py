@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from attndsl.ir.index import TRUE, Const, Expr, Var
 from attndsl.ir.namespaces import EXACT, Arrays
 from attndsl.ir.problem import Problem, Span
 from attndsl.ir.rewrite import Ranges
-from attndsl.ir.walk import evaluate, substitute, variables
+from attndsl.ir.walk import evaluate, fields, substitute, variables
 
 MAX_CASES = 2**22
 """Coordinates for which a condition is tried one by one, where its bounds do not decide it."""
@@ -95,12 +96,19 @@ class Requirement:
 
     def decided(self, sizes: Mapping[str, int]) -> bool | None:
         """As `holds`; None if there are too many coordinates to tell."""
+        if self._names <= sizes.keys():
+            return bool(evaluate(self.condition, sizes, EXACT))
         condition = substitute(self.condition, sizes)
         if isinstance(condition, Const):
             return condition is TRUE
         if variables(condition) - {name for name, _ in self.coordinates}:
             return False
         return _holds_everywhere(condition, self._box(sizes))
+
+    @cached_property
+    def _names(self) -> set[str]:
+        """The variables of the condition; looked-up fields count as unknown ones."""
+        return variables(self.condition) | fields(self.condition)
 
     def _box(self, sizes: Mapping[str, int]) -> _Box:
         extents = ((name, evaluate(extent, sizes, EXACT)) for name, extent in self.coordinates)

@@ -80,8 +80,7 @@ def running_products_kernel(
         if DECAY:
             left = tl.load(since + first + token, mask=token < tokens, other=0.0)
             at_next = tl.load(change + (batch.to(tl.int64) * sizes[1] + head) * chunks + chunk)
-            hidden = (other < place if LATER else other > place) | (token >= tokens)  # might overflow
-            s *= tl.exp2(tl.where(hidden, 0.0, left - tl.trans(left)))
+            s *= tl.exp2(tl.minimum(left - tl.trans(left), 126.0))  # what is hidden below might overflow
             mixed *= tl.exp2(left)
         if TERMS == "rows":
             term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
