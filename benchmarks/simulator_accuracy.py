@@ -46,7 +46,6 @@ CASES = (
     ("axial_rows", "x=48x48", "x=64x128"),
     ("swin", "x=56x56", "x=112x56"),
     ("agent", "x=32x32", "x=48x48"),
-    ("linformer", "n=2048", "n=4096"),
 )
 QUICK = (("sliding", "n=512", "n=1024"),)
 

@@ -259,6 +259,23 @@ CASES = {
         """,
         "f(x)",
     ),
+    "brackets around what is left of a condition": (
+        """
+        def f(SHAPE, a, b):
+            if SHAPE is None and (a or b):
+                return 1
+            return 2
+        """,
+        "f(SHAPE, x, y)",
+        {"SHAPE": (None,)},
+        """
+        def f(a, b):
+            if a or b:
+                return 1
+            return 2
+        """,
+        "f(x, y)",
+    ),
     "exclusive branches stay exclusive": (
         """
         def f(TILE, x):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import libcst as cst
 
-from attndsl_codegen.folding.walk import Kinds
+from attndsl_codegen.folding.walk import Kinds, code
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class Tidy:
     return s                                      return s + bias
     for (out, lse), _ in zip(found, results)  ->  for out, lse in found
     getattr(grid, "sum")(dims)                ->  grid.sum(dims)
+    if (a or b):                              ->  if a or b:
     """
 
-    kinds: ClassVar[Kinds] = (cst.IndentedBlock, cst.For, cst.Call)
+    kinds: ClassVar[Kinds] = (cst.IndentedBlock, cst.For, cst.Call, cst.If)
 
     def __call__(self, node: Any) -> Any:
         """A node, tidied."""
@@ -37,6 +38,8 @@ class Tidy:
                 func=cst.Name(value="getattr"), args=[owner, cst.Arg(value=cst.SimpleString() as name)]
             ):
                 return cst.Attribute(owner.value, cst.Name(str(name.evaluated_value)))
+            case cst.If(test=cst.BooleanOperation(lpar=[_]) as test) if "\n" not in code(test):
+                return node.with_changes(test=test.with_changes(lpar=[], rpar=[]))
         return node
 
 
