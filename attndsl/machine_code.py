@@ -23,6 +23,7 @@ from attndsl.simulation.compiled import CompiledAttend, CompiledKernel
 from attndsl.simulation.operators import widths_of
 from attndsl.simulation.problems import BadOption, KernelTooLarge, NoMachineCode
 from attndsl.simulation.setting import Setting
+from attndsl.simulation.tiles import Widths, occupancy
 
 if TYPE_CHECKING:
     from attndsl_codegen.compiled import Case, Compiled
@@ -110,6 +111,9 @@ class _Reader:
         fields = {value.name: (value.type.kind, len(value.type.tokens.axes)) for value in self.program.values}
         case = Case(widths, self.setting.dtype, architecture, fields, self._asked(sizes, forced))
         tiles = constants_of(self.module, self.mechanism, "forward", case)
+        if any(case.tiles):  # compilers take minutes over tiles that are far too large
+            sides = prod(tiles["QUERY_TILE"]), prod(tiles["KEY_TILE"])
+            occupancy(self.setting.device, self.setting.kernel, *sides, Widths(*widths), case.dtype)
         ways = {way: list(PASSES[way]) for way in self.setting.passes}
         if "bwd" in ways:
             ways[LOOKED_UP] = [ways["bwd"].pop()]

@@ -99,6 +99,7 @@ def test_the_crossover_is_of_the_kernel():
         (["sliding", "--dim", "512"], "up to 256"),
         (["neighborhood2d", "--tile-q", "64"], "one side per axis"),
         (["sliding", "--tile-q", "96"], "16, 32, 64"),
+        (["sliding", "--tile-q", "4096"], "do not fit"),
     ],
 )
 def test_what_cannot_be_compiled(options, words, capsys, monkeypatch):
