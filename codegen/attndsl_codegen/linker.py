@@ -17,6 +17,7 @@ MODULES = (
     "mechanism",
     "masks",
     "sorting",
+    "groups",
     "plan",
     "rows",
     "steps",

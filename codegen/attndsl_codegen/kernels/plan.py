@@ -2,76 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attndsl_codegen.kernels.fields import FieldRange, Pyramid
+from attndsl_codegen.kernels.groups import Group, alike, grouped, placed
 from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.sorting import SORTING_GAIN, Sorted, same_label_tiles, some_tiles, sorted_tiles
 from attndsl_codegen.kernels.tiles import Bricks
-
-SHARED = 4
-"""So many query tiles with one mask are computed apart from others that visit equally many key tiles."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Query tiles that are computed alike: they visit equally many key tiles.
-
-    Attributes:
-        batch, head: the batch element and head they belong to; None for all.
-        queries: query tiles (members,).
-        keys: the key tiles of each (members, visited), ascending.
-        classes: the masks of the visited tiles (1 or members, visited); None where everything is visible.
-        runs, query_runs: the same tiles as numbers of runs of consecutive tokens, (members, runs).
-        whole: whether every query slot holds a token.
-        window, query_window: first token and distance between members, where the keys (queries) of every
-            member are consecutive tokens; None where they are not.
-    """
-
-    batch: int | None
-    head: int | None
-    queries: Tensor
-    keys: Tensor
-    classes: Tensor | None = None
-    runs: Tensor | None = None
-    query_runs: Tensor | None = None
-    whole: bool = True
-    window: tuple[int, int] | None = None
-    query_window: tuple[int, int] | None = None
-
-    @property
-    def layer(self) -> tuple[slice, slice]:
-        """The batch elements and heads as slices."""
-        return one_or_all(self.batch), one_or_all(self.head)
-
-    @property
-    def shares(self) -> bool:
-        """Whether all members have the same masks."""
-        return self.classes is not None and len(self.classes) == 1
-
-    def part(self, members: slice) -> Group:
-        """Some of the members."""
-        shared = self.classes is None or self.shares
-        return replace(
-            self,
-            queries=self.queries[members],
-            keys=self.keys[members],
-            classes=self.classes if shared else self.classes[members],  # type: ignore[index]
-            runs=self.runs[members],  # type: ignore[index]
-            query_runs=self.query_runs[members],  # type: ignore[index]
-            window=moved(self.window, members.start),
-            query_window=moved(self.query_window, members.start),
-        )
-
-
-def moved(window: tuple[int, int] | None, members: int) -> tuple[int, int] | None:
-    """The window of a group without its first members."""
-    return None if window is None else (window[0] + members * window[1], window[1])
 
 
 @dataclass(frozen=True)
@@ -89,11 +31,6 @@ class Plan:
     groups: list[Group]
     complete: bool
     made: dict[Any, Any]
-
-
-def one_or_all(index: int | None) -> slice:
-    """The slice that keeps one index, or everything."""
-    return slice(None) if index is None else slice(index, index + 1)
 
 
 def make_plan(
@@ -133,7 +70,8 @@ def make_plan(
         every = Group(element, head, pairs[here, 2], pairs[here, 3], classes[here])
         groups += [part for group in grouped(every, query) for part in alike(group)]
     complete = sum(len(group.queries) for group in groups) == query.count * len(layers)
-    return Plan(query, key, masks, [placed(group, query, key) for group in groups], complete, {})
+    groups = [part for group in groups for part in placed(group, query, key)]
+    return Plan(query, key, masks, groups, complete, {})
 
 
 def label_tiles(
@@ -232,70 +170,3 @@ def members(lo: Tensor, hi: Tensor) -> tuple[Tensor, Tensor]:
         point[:, axis] = lo[row, axis] + rest % size
         rest = rest // size
     return row, point
-
-
-def grouped(every: Group, query: Bricks) -> list[Group]:
-    """Query tiles with equally many key tiles, those at a ragged border apart.
-
-    Args:
-        every: all tile pairs, one member each.
-    """
-    queries, keys = every.queries, every.keys
-    if not len(queries):
-        return []
-    order = (queries * (keys.max() + 1) + keys).argsort()
-    queries, keys, classes = queries[order], keys[order], every.classes[order]  # type: ignore[index]
-    tiles, row, counts = torch.unique_consecutive(queries, return_inverse=True, return_counts=True)
-    whole = query.whole(tiles)
-    groups: list[Group] = []
-    for count, is_whole in torch.stack([counts, whole.long()], -1).unique(dim=0).tolist():
-        chosen = (counts == count) & (whole == bool(is_whole))
-        here = chosen[row]
-        parts = tiles[chosen], keys[here].view(-1, count), classes[here].view(-1, count)
-        groups.append(Group(every.batch, every.head, *parts))
-    return groups
-
-
-def alike(group: Group) -> list[Group]:
-    """Members with the same masks, where there are several; the rest together."""
-    assert group.classes is not None
-    rows, number, counts = group.classes.unique(dim=0, return_inverse=True, return_counts=True)
-    parts: list[Group] = []
-    for which in (counts >= SHARED).nonzero().flatten().tolist():
-        members = number == which
-        classes = None if bool((rows[which] == 0).all()) else rows[which : which + 1]
-        parts.append(
-            replace(group, queries=group.queries[members], keys=group.keys[members], classes=classes)
-        )
-    rest = (counts < SHARED)[number]
-    if bool(rest.any()):
-        kept = group.classes[rest]
-        masked = kept if bool(kept.any()) else None
-        parts.append(replace(group, queries=group.queries[rest], keys=group.keys[rest], classes=masked))
-    return parts
-
-
-def placed(group: Group, query: Bricks, key: Bricks) -> Group:
-    """The group with its tiles as runs of tokens, and as windows where runs follow each other."""
-    whole = bool(query.whole(group.queries).all())
-    key_whole = bool(key.whole(group.keys.flatten()).all())
-    query_runs = query.runs(group.queries, query.run())
-    runs = key.runs(group.keys, key.run()).flatten(1)
-    return replace(
-        group,
-        runs=runs,
-        query_runs=query_runs,
-        whole=whole,
-        query_window=consecutive(query_runs, query.run()) if whole else None,
-        window=consecutive(runs, key.run()) if key_whole else None,
-    )
-
-
-def consecutive(runs: Tensor, length: int) -> tuple[int, int] | None:
-    """First token and distance of rows of runs that are consecutive tokens; None if they are not."""
-    if not bool((runs.diff(dim=1) == 1).all()):
-        return None
-    distances = runs[:, 0].diff()
-    if len(distances) and bool((distances != distances[0]).any()):
-        return None
-    return int(runs[0, 0]) * length, int(distances[0]) * length if len(distances) else 0

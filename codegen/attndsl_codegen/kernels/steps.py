@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from attndsl_codegen.kernels.plan import Group, Plan
+from attndsl_codegen.kernels.groups import Group
+from attndsl_codegen.kernels.plan import Plan
 from attndsl_codegen.kernels.rows import Rows, rows_of, windows
 
 WORKSPACE = 1 << 21
@@ -164,10 +166,10 @@ class Operand:
         return known
 
     def _numbers(self, step: Step) -> Tensor:
-        runs = step.group.query_runs if self.query else step.group.runs
+        runs = step.group.query_runs if self.query else step.group.key_runs
         assert runs is not None
         if self.run < self.bricks.run():
-            runs = (runs.unsqueeze(-1) * self.bricks.run() + torch.arange(self.bricks.run())).flatten(1)
+            runs = runs.unsqueeze(-1) * self.bricks.run() + torch.arange(self.bricks.run())
         return self.rows.numbers(step.layer, runs.to(step.device))
 
     def view(self, step: Step) -> Tensor | None:
@@ -212,12 +214,18 @@ def kept_bytes(plan: Plan, layers: tuple[int, int], backward: bool) -> int:
     Gradients of keys are added to rows, also of keys that are read where they are.
     """
     total = 0
+    shared: set[bytes] = set()
     for group in plan.groups:
-        keys_in_rows = group.window is None or backward
-        for runs, needed in ((group.runs, keys_in_rows), (group.query_runs, group.query_window is None)):
-            if runs is not None and needed:
-                total += 8 * layer_count(group, layers) * runs.numel()
-        if group.shares:
+        assert group.runs is not None
+        assert group.query_runs is not None
+        runs = group.query_runs.numel() if group.query_window is None else 0
+        if backward:
+            runs += group.runs.numel()
+        elif group.window is None:
+            runs += int(group.share_gathered * group.runs.numel())
+        total += 8 * layer_count(group, layers) * runs
+        if group.shares and mask_key(group) not in shared:
+            shared.add(mask_key(group))
             total += 5 * plan.query.slots * plan.key.slots * group.keys.shape[1]
     return total
 
@@ -236,17 +244,45 @@ def made_steps(
     backward: bool,
 ) -> Iterator[Step]:
     """The steps of all groups, made now."""
+    firsts: dict[bytes, Step] = {}
     for group in plan.groups:
-        held = group.window is None or backward
-        tokens = plan.key.slots * group.keys.shape[1] if held else plan.query.slots
-        workspace = WORKSPACE_BACKWARD if backward else WORKSPACE
-        size = max(1, workspace // max(1, layer_count(group, layers) * tokens * width * 4))
-        first: Step | None = None
-        for start in range(0, len(group.queries), size):
-            part = group.part(slice(start, start + size))
-            step = Step(plan, part, layers, device, dtype, group.shares, first)
-            first = (first or step) if group.shares else None
+        token = layer_count(group, layers) * width * 4
+        for members in step_members(plan, group, token, backward):
+            part = group.part(members)
+            if backward:  # gradients of keys are added up tile by tile: each has its keys apart
+                part = replace(part, slide=0)
+            if not group.shares:
+                yield Step(plan, part, layers, device, dtype, False, None)
+                continue
+            step = Step(plan, part, layers, device, dtype, True, firsts.get(mask_key(group)))
+            firsts.setdefault(mask_key(group), step)
             yield step
+
+
+def step_members(plan: Plan, group: Group, token: int, backward: bool) -> Iterator[slice]:
+    """The members of a group in equal parts, as many of them as the workspace allows.
+
+    Args:
+        token: bytes of a token of all layers.
+    """
+    room = (WORKSPACE_BACKWARD if backward else WORKSPACE) // max(1, token)
+    keys = plan.key.slots * group.keys.shape[1]
+    stretch, most = len(group.queries), room // keys
+    if not backward and group.window is not None:
+        most = room // plan.query.slots
+    elif not backward and group.slide:
+        stretch, most = group.chain, 1 + (room - keys) // (plan.key.slots * group.slide)
+    parts = -(-stretch // max(1, most))
+    size = -(-stretch // parts)
+    for start in range(0, len(group.queries), stretch):
+        for first in range(start, start + stretch, size):
+            yield slice(first, min(first + size, start + stretch))
+
+
+def mask_key(group: Group) -> bytes:
+    """Equal for groups whose members all have the same masks."""
+    assert group.classes is not None
+    return group.classes.numpy().tobytes()
 
 
 def tiles_of(operand: Operand, step: Step) -> Tensor:
@@ -257,7 +293,13 @@ def tiles_of(operand: Operand, step: Step) -> Tensor:
     numbers = operand.numbers(step)
     space = operand.workspace(len(numbers))
     torch.index_select(operand.rows.table, 0, numbers, out=space)
-    return space.view(step.layers[0] * step.layers[1], step.shape[0], -1, operand.tensor.shape[-1])
+    space = space.view(step.layers[0] * step.layers[1], 1, -1, operand.tensor.shape[-1])
+    tiles, _, keys = step.shape
+    if operand.query or not step.group.slide:
+        return space.view(len(space), tiles, -1, space.shape[-1])
+    found = windows(space, 0, step.group.slide * step.plan.key.slots, (tiles, keys))
+    assert found is not None
+    return found
 
 
 def write(operand: Operand, step: Step, part: Tensor) -> None:
