@@ -27,6 +27,7 @@ MODULES = (
     "tiled",
     "all_keys",
     "chunked",
+    "causal",
     "contracted",
     "paired",
     "triton.support",

@@ -225,12 +225,18 @@ def products(normalize: str, causal: bool, q: Tensor, k: Tensor, v: Tensor) -> T
     return weights_of(s, visible.tril() if causal else visible, normalize) @ v.repeat_interleave(group, 1)
 
 
+def in_chunks(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
+    """Causal sums in chunks of so many tokens, three of them at a time."""
+    monkeypatch.setattr("attndsl_codegen.kernels.causal.CAUSAL_CHUNK", tokens)
+    monkeypatch.setattr("attndsl_codegen.kernels.causal.CAUSAL_CHUNKS", 3)
+
+
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)], ids=str)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("normalize", ["linear", "none"])
-@pytest.mark.parametrize("chunk", [1, 3, 128])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 128])
 def test_contracted_is_the_formula(normalize, causal, heads, chunk, monkeypatch):
-    monkeypatch.setattr("attndsl_codegen.kernels.contracted.CAUSAL_CHUNK", chunk)
+    in_chunks(monkeypatch, chunk)
     hooks = mechanism(normalize=normalize, causal=causal, key=X)
     q, k, v = sequences(*heads)
     out, lse = attend(contracted, hooks, q, k, v, q)
@@ -243,8 +249,9 @@ def test_contracted_is_the_formula(normalize, causal, heads, chunk, monkeypatch)
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("normalize", ["linear", "none"])
-def test_contracted_gradients(normalize, causal, monkeypatch):
-    monkeypatch.setattr("attndsl_codegen.kernels.contracted.CAUSAL_CHUNK", 3)
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_contracted_gradients(normalize, causal, chunk, monkeypatch):
+    in_chunks(monkeypatch, chunk)
     hooks = mechanism(normalize=normalize, causal=causal, key=X)
     leaves = [t[:1].clone().requires_grad_() for t in sequences(2, 1)]
     assert torch.autograd.gradcheck(lambda q, k, v: attend(contracted, hooks, q, k, v, q)[0], leaves)
@@ -264,10 +271,10 @@ def faded() -> Any:
 
 
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)], ids=str)
-@pytest.mark.parametrize("chunk", [1, 3, 4, 128])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 128])
 def test_decay_is_the_formula(heads, chunk, monkeypatch):
     """Also a decay so strong that exp(-decay) alone would be infinite."""
-    monkeypatch.setattr("attndsl_codegen.kernels.contracted.CAUSAL_CHUNK", chunk)
+    in_chunks(monkeypatch, chunk)
     q, k, v = sequences(*heads)
     b = -400 * random(2, heads[0], QUERIES, seed=4, dtype=torch.float64).abs().cumsum(-1)
     for field in (b, b / 1000):
@@ -277,8 +284,9 @@ def test_decay_is_the_formula(heads, chunk, monkeypatch):
         assert expected[:, :, 2:].abs().min() > 0
 
 
-def test_gradients_of_a_decay(monkeypatch):
-    monkeypatch.setattr("attndsl_codegen.kernels.contracted.CAUSAL_CHUNK", 3)
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_gradients_of_a_decay(chunk, monkeypatch):
+    in_chunks(monkeypatch, chunk)
     b = random(1, 2, QUERIES, seed=4, dtype=torch.float64)
     leaves = [t[:1].clone().requires_grad_() for t in (*sequences(2, 1), b)]
     assert torch.autograd.gradcheck(lambda *given: attend(contracted, faded(), *given)[0], leaves)

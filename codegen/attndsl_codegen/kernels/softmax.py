@@ -69,7 +69,7 @@ def softmax_forward(
     """Output and natural log-sum-exp; `visible` is None where every pair is."""
     q, k, v = (t.to(at["real dtype"]) for t in (q, k, v))
     k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
-    s = shaped_scores(mechanism, at, (q * mechanism.scale(at)) @ k.transpose(-1, -2), i, j)
+    s = shaped_scores(mechanism, at, scaled_products(q, k, mechanism.scale(at)), i, j)
     if visible is not None:
         s = s.masked_fill_(~visible, -torch.inf)
     top = s.amax(-1, keepdim=True)
@@ -77,7 +77,22 @@ def softmax_forward(
     weight = s.sub_(top).exp_()
     total = weight.sum(-1, keepdim=True)
     lse = (total.log() + top).squeeze(-1)
-    return (weight @ v) / total.masked_fill_(total == 0, 1.0), lse
+    total.masked_fill_(total == 0, 1.0)
+    if fewer_scores(weight, v):
+        return weight.div_(total) @ v, lse
+    return (weight @ v).div_(total), lse
+
+
+def fewer_scores(s: Tensor, x: Tensor) -> bool:
+    """Whether a query has fewer scores than channels: then the scores are what to multiply or to divide."""
+    return s.shape[-1] < x.shape[-1]
+
+
+def scaled_products(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """scale * q @ k.T, (..., queries, keys)."""
+    if k.shape[-2] < q.shape[-1]:
+        return (q @ k.transpose(-1, -2)).mul_(scale)
+    return (q * scale) @ k.transpose(-1, -2)
 
 
 def softmax_backward(
@@ -103,15 +118,17 @@ def softmax_backward(
     dtype, kv_heads, scale = at["real dtype"], k.shape[1], mechanism.scale(at)
     q, k, v = (t.to(dtype) for t in (q, k, v))
     k, v = per_query_head(k, q.shape[1]), per_query_head(v, q.shape[1])
-    raw = (q * scale) @ k.transpose(-1, -2)
+    raw = scaled_products(q, k, scale)
     s = shaped_scores(mechanism, at, raw, i, j).detach()
     if visible is not None:
         s = s.masked_fill(~visible, -torch.inf)
     (out, lse), (grad_out, grad_lse) = (tuple(t.to(dtype) for t in pair) for pair in (saved, upstream))
     weight = torch.exp(s - lse.masked_fill(lse == -torch.inf, torch.inf).unsqueeze(-1))
     # d lse / d s is the weight itself, so its gradient joins the row sum of the softmax.
-    row = ((grad_out * out).sum(-1) - grad_lse).unsqueeze(-1)
-    grad_s = weight * (grad_out @ v.transpose(-1, -2) - row)
+    grad_weight = grad_out @ v.transpose(-1, -2)
+    along = weight * grad_weight if fewer_scores(weight, v) else grad_out * out
+    row = (along.sum(-1) - grad_lse).unsqueeze(-1)
+    grad_s = grad_weight.sub_(row).mul_(weight)
     field_grads: list[Tensor | None] = []
     if mechanism.score is not None or fields:
         with torch.enable_grad():
@@ -124,5 +141,9 @@ def softmax_backward(
         grad_s = torch.zeros_like(raw) if found[0] is None else found[0]  # a score need not use `s`
         field_grads = list(found[1:])
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
-    grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads) * scale
-    return (grad_s @ k) * scale, grad_k, grad_v, *field_grads
+    if fewer_scores(grad_s, q):
+        grad_s, scale = grad_s * scale, 1.0
+    grad_q, grad_k = grad_s @ k, per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads)
+    if scale != 1.0:
+        grad_q, grad_k = grad_q.mul_(scale), grad_k.mul_(scale)
+    return grad_q, grad_k, grad_v, *field_grads
