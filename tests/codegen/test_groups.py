@@ -108,6 +108,36 @@ def test_a_window_along_a_line_slides_where_heads_share_keys(kv_heads):
     assert 2 * group.key_runs.numel() < group.runs.numel()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_keys_that_need_no_mask_are_computed_apart(dtype):
+    """Of a causal mask only the diagonal is masked, the same for all tiles; results are joined, once rounded."""
+    tiled.PLANS.clear()
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
+    )
+    module = quick(program, {"out": Tiles((128,), (16,))}).Module()
+    torch.manual_seed(0)
+    given = {name: torch.randn(2, 2, 1000, 8, dtype=dtype) for name in "qkv"}
+    found = run(lambda leaves: module(*leaves.values(), return_lse=True), given)
+    exact = run_exact(program, {name: tensor.double() for name, tensor in given.items()})
+    check(found, exact, TOLERANCE if dtype == torch.float64 else 2e-2)
+    (known,) = tiled.PLANS
+    adding = [group for group in known.plan.groups if group.adds]
+    assert sum(len(group.queries) for group in adding) == 6  # the first two tiles see too few keys
+    assert all(group.classes is None for group in known.plan.groups if len(group.keys[0]) * 16 > 3 * 128)
+    assert known.plan.complete
+
+
+def test_a_small_mask_that_tiles_share_stays():
+    tiled.PLANS.clear()
+    program = load_text(LINE.replace("sliding(20)", "sliding(800)"))
+    module = quick(program, {"out": Tiles((128,), (16,))}).Module()
+    module(*(torch.randn(1, 1, 2500, 8) for _ in "qkv"))
+    (known,) = tiled.PLANS
+    shared = [group for group in known.plan.groups if group.shares and len(group.keys[0]) * 16 > 800]
+    assert sum(len(group.queries) for group in shared) >= 12
+
+
 def test_steps_are_equally_large():
     """Where all members of a chain but one fit, they are dealt into halves."""
     tiled.PLANS.clear()

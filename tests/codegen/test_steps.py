@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from attndsl.language import load_text
 from attndsl_codegen.hooks import Tiles
-from attndsl_codegen.kernels import steps, tiled
+from attndsl_codegen.kernels import groups, steps, tiled
 from tests.codegen.build import check, quick, run, run_exact, tensors
 from tests.strategies import specs, thorough, tile_shapes
 
@@ -15,11 +15,19 @@ TOLERANCE = 1e-4
 ONE_TILE, FEW_TILES = 1, 1 << 13
 
 
-@pytest.mark.parametrize(("size", "kept"), [(ONE_TILE, steps.KEPT), (FEW_TILES, steps.KEPT), (FEW_TILES, -1)])
+@pytest.mark.parametrize(
+    ("size", "kept", "full"),
+    [
+        (ONE_TILE, steps.KEPT, groups.FULL_KEYS),
+        (FEW_TILES, steps.KEPT, groups.FULL_KEYS),
+        (FEW_TILES, -1, 1),
+        (steps.WORKSPACE, steps.KEPT, 1),
+    ],
+)
 @thorough(40)
 @given(specs(most=120), st.data())
-def test_random_specs_in_small_steps(size, kept, spec, data):
-    """Twice, since the second call finds the steps of the first."""
+def test_random_specs_in_small_steps(size, kept, full, spec, data):
+    """Twice, since the second call finds the steps of the first; with keys that need no mask apart, or not."""
     sides = (tile_shapes(spec.query.extents), tile_shapes(spec.key.extents))
     tiles = Tiles(*(data.draw(shapes) for shapes in sides))
     note(f"{spec} {tiles}")
@@ -28,6 +36,8 @@ def test_random_specs_in_small_steps(size, kept, spec, data):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("WORKSPACE", size), ("WORKSPACE_BACKWARD", size), ("KEPT", kept)):
             patch.setattr(steps, name, value)
+        patch.setattr(groups, "FULL_KEYS", full)
+        patch.setattr(groups, "HELD_MASK", 0 if full == 1 else groups.HELD_MASK)
         for _ in range(2):
             found = run(lambda leaves: module(*leaves.values(), return_lse=True), tensors(spec))
             check(found, exact, TOLERANCE)

@@ -12,6 +12,10 @@ from attndsl_codegen.kernels.tiles import Bricks
 
 SHARED = 4
 """So many query tiles with one mask are computed apart from others that visit equally many key tiles."""
+FULL_KEYS = 256
+"""So many keys that all queries of a tile see are computed apart, without a mask, from the masked ones."""
+HELD_MASK = 1 << 18
+"""Unless several tiles have a mask in common that is no larger than so many scores: it stays in the cache."""
 CHAIN = 4
 """So many query tiles whose keys slide are computed apart: shorter chains save little."""
 
@@ -31,6 +35,7 @@ class Group:
             member are consecutive tokens; None where they are not.
         chain, slide: in stretches of `chain` members, the key tiles of a member are those of the one before,
             without `slide` at the front and with as many new ones at the end; zero where they are not.
+        adds: whether an earlier group has other keys of the same queries.
     """
 
     batch: int | None
@@ -45,6 +50,7 @@ class Group:
     query_window: tuple[int, int] | None = None
     chain: int = 0
     slide: int = 0
+    adds: bool = False
 
     @property
     def layer(self) -> tuple[slice, slice]:
@@ -115,7 +121,7 @@ def grouped(every: Group, query: Bricks) -> list[Group]:
         chosen = (counts == count) & (whole == bool(is_whole))
         here = chosen[row]
         parts = tiles[chosen], keys[here].view(-1, count), classes[here].view(-1, count)
-        groups.append(Group(every.batch, every.head, *parts))
+        groups.append(Group(every.batch, every.head, *parts, adds=every.adds))
     return groups
 
 
@@ -136,6 +142,39 @@ def alike(group: Group) -> list[Group]:
         masked = kept if bool(kept.any()) else None
         parts.append(replace(group, queries=group.queries[rest], keys=group.keys[rest], classes=masked))
     return parts
+
+
+def full_keys_apart(groups: list[Group], query: Bricks, key: Bricks) -> list[Group]:
+    """The groups; where masks are large, those of full key tiles, and ones that add the masked tiles.
+
+    A causal mask hides pairs on its diagonal only, and most of its keys need no mask.
+    """
+    kept = [group for group in groups if not large_mask(group, query, key)]
+    pairs = [tile_pairs(group) for group in groups if large_mask(group, query, key)]
+    if not pairs:
+        return groups
+    queries, keys, classes = (torch.cat(parts) for parts in zip(*pairs))
+    for adds, here in ((False, classes == 0), (True, classes != 0)):
+        every = replace(groups[0], queries=queries[here], keys=keys[here], classes=classes[here], adds=adds)
+        kept += [part for group in grouped(every, query) for part in alike(group)]
+    return kept
+
+
+def large_mask(group: Group, query: Bricks, key: Bricks) -> bool:
+    """Whether most of a large mask hides nothing."""
+    if group.classes is None:
+        return False
+    full = int((group.classes == 0).sum(1).min()) * key.slots
+    keys = group.keys.shape[1] * key.slots
+    held = group.shares and len(group.queries) >= SHARED and keys * query.slots <= HELD_MASK
+    return full >= max(FULL_KEYS, keys // 2) and not held
+
+
+def tile_pairs(group: Group) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and masks of all tile pairs."""
+    assert group.classes is not None
+    queries = group.queries.unsqueeze(1).expand_as(group.keys)
+    return queries.flatten(), group.keys.flatten(), group.classes.expand_as(group.keys).flatten()
 
 
 def placed(group: Group, query: Bricks, key: Bricks) -> list[Group]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attndsl_codegen.kernels.fields import FieldRange, Pyramid
-from attndsl_codegen.kernels.groups import Group, alike, grouped, placed
+from attndsl_codegen.kernels.groups import Group, alike, full_keys_apart, grouped, placed
 from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.sorting import SORTING_GAIN, Sorted, same_label_tiles, some_tiles, sorted_tiles
@@ -31,6 +31,11 @@ class Plan:
     groups: list[Group]
     complete: bool
     made: dict[Any, Any]
+
+    @property
+    def adds(self) -> bool:
+        """Whether some results are those of several groups."""
+        return any(group.adds for group in self.groups)
 
 
 def make_plan(
@@ -63,13 +68,16 @@ def make_plan(
     kept = classes >= 0
     pairs, classes = pairs[kept], classes[kept]
     groups: list[Group] = []
+    fuses = mechanism.bias is None and mechanism.score is None  # else something is read for all pairs anyway
     for b, h in layers.tolist():
         here = (pairs[:, 0] == b) & (pairs[:, 1] == h)
         element = b if mechanism.varies_by_batch else None
         head = h if mechanism.varies_by_head else None
         every = Group(element, head, pairs[here, 2], pairs[here, 3], classes[here])
-        groups += [part for group in grouped(every, query) for part in alike(group)]
-    complete = sum(len(group.queries) for group in groups) == query.count * len(layers)
+        parts = [part for group in grouped(every, query) for part in alike(group)]
+        groups += full_keys_apart(parts, query, key) if fuses else parts
+    found = sum(len(group.queries) for group in groups if not group.adds)
+    complete = found == query.count * len(layers)
     groups = [part for group in groups for part in placed(group, query, key)]
     return Plan(query, key, masks, groups, complete, {})
 

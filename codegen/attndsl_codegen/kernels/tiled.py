@@ -89,7 +89,8 @@ class TiledAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
         plan = cached_plan(mechanism, at, q.shape[0], q.shape[1])
-        out = q.new_empty(*q.shape[:3], v.shape[-1])
+        kind = at["real dtype"] if plan.adds else q.dtype
+        out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=kind)
         lse = torch.empty((*q.shape[:3], 1), dtype=at["real dtype"], device=q.device)
         if not (plan.complete and q.numel()):  # some queries have no key
             out.zero_()
@@ -105,8 +106,11 @@ class TiledAttention(torch.autograd.Function):
                 found = fused_forward(mechanism.scale(at), tensors, mask)
             else:
                 found = plain_forward(mechanism, at, step, tensors)
+            if step.group.adds:
+                found = with_earlier(found, results, step)
             write(results[0], step, found[0])
             write(results[1], step, found[1].unsqueeze(-1))
+        out = out.to(q.dtype)
         ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
         lse = lse.squeeze(-1)
         ctx.save_for_backward(q, k, v, out, lse, *real_fields)
@@ -150,10 +154,20 @@ class TiledAttention(torch.autograd.Function):
                 found = plain_backward(ctx, step, real_fields, parts, (o, row_lse), (g, g_lse))
                 if real_fields:
                     add_known(grads[3:], found[3:])
-            write(totals[0], step, found[0])
+            write(totals[0], step, found[0] + tiles_of(totals[0], step) if step.group.adds else found[0])
             add_rows(totals[1], step, found[1])
             add_rows(totals[2], step, found[2])
         return None, None, *(grad.to(tensor.dtype) for grad, tensor in zip(grads, tensors))
+
+
+def with_earlier(found: tuple[Tensor, Tensor], before: list[Operand], step: Step) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp over the keys of a step and those of steps before it, for the same queries."""
+    (out, lse), (earlier_out, earlier_lse) = found, (tiles_of(result, step) for result in before)
+    earlier_lse = earlier_lse.squeeze(-1)
+    both = torch.logaddexp(lse, earlier_lse)
+    base = both.masked_fill(both == -torch.inf, 0.0)
+    shares = ((part - base).exp_().unsqueeze(-1) for part in (lse, earlier_lse))
+    return out * next(shares) + earlier_out * next(shares), both
 
 
 def parts_of(operands: list[Operand], step: Step, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
