@@ -32,6 +32,7 @@ MODULES = (
     "triton.numbers",
     "triton.configurations",
     "triton.label_ranges",
+    "triton.label_order",
     "triton.labels",
     "triton.schedule",
     "triton.places",

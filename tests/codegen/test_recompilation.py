@@ -94,12 +94,13 @@ def test_grids(counters):
 
 
 def test_labels(counters):
+    """Twice at first: tokens may be where they are, or in the order of their labels."""
     text = """attention a { tokens x[n]; input q, k, v : x; input doc : x int
       return attend(q, k, v, where = causal and document(doc)) }"""
     module = quick(load_text(text), {"out": Tiles((64,), (64,))}).Module()
     for length in (1, 15, 16, 300):
         train(module, *[(2, 2, length, 64)] * 3, doc=torch.arange(2 * length).view(2, length) // 100)
-    assert compilations(counters) == [1, 1, 1]
+    assert compilations(counters) == [2, 2, 2]
 
 
 def test_gradients_of_tables(counters, monkeypatch):

@@ -213,9 +213,9 @@ class Call(NamedTuple):
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
         """The schedule for the tiles of a configuration; passes whose tiles have the same sides share it."""
         shape, tiles = (self.q.shape[0], self.q.shape[1]), self.tiles(chosen)
-        known = self.at.get("schedules", {})
+        known, at = self.at.get("schedules", {}), {**self.at, "key heads": self.k.shape[1]}
         if (tiles, of_keys) not in known:
-            known[tiles, of_keys] = cached_schedule(self.mechanism, self.at, tiles, shape, of_keys)
+            known[tiles, of_keys] = cached_schedule(self.mechanism, at, tiles, shape, of_keys)
         return known[tiles, of_keys]
 
     def constants(self, chosen: Configuration) -> dict[str, Any]:
@@ -239,6 +239,12 @@ class Call(NamedTuple):
             "num_warps": chosen.warps,
             "num_stages": chosen.stages,
         }
+
+
+def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
+    """What kernels take for `orders`."""
+    order = schedule.order
+    return None if order is None else (order.query, order.key, order.as_is, for_any_size(*order.steps))
 
 
 def layer_steps(field: Tensor) -> tuple[int, int]:
@@ -287,11 +293,14 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    softmax_forward_kernel[(tiles * heads * q.shape[0],)](
-        *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
-        *call.geometry,
-        **call.constants(chosen),
-    )
+    for ordered in schedule.layouts:
+        softmax_forward_kernel[(tiles * heads * q.shape[0],)](
+            *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
+            *call.geometry,
+            orders=orders_of(schedule),
+            ORDERED=ordered,
+            **call.constants(chosen),
+        )
     return out, lse
 
 
@@ -303,12 +312,15 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
-        *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
-        SLOPE=call.mechanism.gpu.slope,
-        **call.constants(chosen),
-    )
+    for ordered in schedule.layouts:
+        softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
+            *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
+            *(schedule.rows, schedule.runs, sizes, *call.geometry),
+            SLOPE=call.mechanism.gpu.slope,
+            orders=orders_of(schedule),
+            ORDERED=ordered,
+            **call.constants(chosen),
+        )
     return grad_q
 
 
@@ -320,12 +332,15 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     schedule = call.schedule(chosen, of_keys=True)
     tiles, heads = schedule.rows.shape[2], k.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
-    softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
-        *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
-        SLOPE=call.mechanism.gpu.slope,
-        **call.constants(chosen),
-    )
+    for ordered in schedule.layouts:
+        softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
+            *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
+            *(schedule.rows, schedule.runs, sizes, *call.geometry),
+            SLOPE=call.mechanism.gpu.slope,
+            orders=orders_of(schedule),
+            ORDERED=ordered,
+            **call.constants(chosen),
+        )
     return grad_k, grad_v
 
 
