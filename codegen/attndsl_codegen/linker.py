@@ -38,6 +38,7 @@ MODULES = (
     "triton.places",
     "triton.forward",
     "triton.backward",
+    "triton.strides",
     "triton.launch",
     "triton.running",
     "triton.linear",

@@ -160,6 +160,7 @@ def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
         "strides": (steps,) * len(TENSORS[kernel]),
         "rows": "*i32",
         "runs": "*i32",
+        "turns": "*i32",
         "pairs": "*i32",
         "sent": "*fp32",
         "sizes": ("i32",) * SIZES.get(kernel, 6),

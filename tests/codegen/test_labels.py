@@ -240,6 +240,16 @@ def test_kernels_agree_with_the_definition(name, most, monkeypatch):
     check(found, run_exact(program_of(name), inputs), 1e-4)
 
 
+def test_tiles_that_visit_most_come_first():
+    """Of causal documents those at their ends, for queries; the tiles at their beginnings, for keys."""
+    doc = (torch.arange(96) // 64).expand(2, -1)
+    for of_keys in (False, True):
+        mechanism = module_of("causal documents").names["OutAttend"]
+        at = {**sizes_of(mechanism, (96,)), "device": doc.device, "doc": Field(doc.unsqueeze(1))}
+        made = schedule.labelled_schedule(mechanism, at, ((16,), (16,)), (2, 2), of_keys)
+        assert made.turns.tolist() == ([0, 1, 2, 4, 3, 5] if of_keys else [3, 2, 1, 5, 0, 4])
+
+
 def test_other_labels_of_the_same_tensor_are_seen(monkeypatch):
     """Nothing of a call with other labels is left, even where they are written into the same memory."""
     monkeypatch.setattr(launch, "BACKEND", "triton")

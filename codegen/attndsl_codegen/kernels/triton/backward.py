@@ -52,6 +52,7 @@ def softmax_query_gradient_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
@@ -84,7 +85,7 @@ def softmax_query_gradient_kernel(
             return
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
     kv_head = head // sizes[3]
@@ -148,6 +149,7 @@ def softmax_key_gradient_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
@@ -175,7 +177,7 @@ def softmax_key_gradient_kernel(
 
     Args:
         strides: of q, k, v, grad_out, grad_k and grad_v.
-        rows, runs: the transpose: per key tile the query tiles that see it.
+        rows, runs, turns: of the transpose: per key tile the query tiles that see it.
         sizes: key tiles, query tokens, key heads, query heads per key head, steps of `rows`.
     """
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
@@ -183,7 +185,7 @@ def softmax_key_gradient_kernel(
             return
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     kv_head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
     key_slot = tl.arange(0, KEYS)[:, None]

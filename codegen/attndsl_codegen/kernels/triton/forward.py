@@ -20,6 +20,7 @@ def softmax_forward_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
@@ -46,6 +47,7 @@ def softmax_forward_kernel(
         strides: of q, k, v and out, each (batch, head, token), see `row_steps`.
         rows: per query tile the first run and the number of tiles, of full tiles and of partial ones.
         runs: the first key tile and the length of every run.
+        turns: the query tiles in the order in which programs take them.
         sizes: query tiles, query tokens, heads, query heads per key head, and the steps of `rows` by batch
             element and head; all but the numbers of heads as for `plain`.
         extents: of queries and of keys, as for `plain`.
@@ -63,7 +65,7 @@ def softmax_forward_kernel(
             return
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
     slot = tl.arange(0, QUERIES)[:, None]

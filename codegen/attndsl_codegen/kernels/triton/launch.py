@@ -28,6 +28,13 @@ from attndsl_codegen.kernels.triton.configurations import (
 )
 from attndsl_codegen.kernels.triton.forward import softmax_forward_kernel
 from attndsl_codegen.kernels.triton.schedule import Schedule, cached_schedule
+from attndsl_codegen.kernels.triton.strides import (
+    for_any_size,
+    in_rows_of_channels,
+    layer_steps,
+    padded,
+    row_steps,
+)
 from attndsl_codegen.kernels.triton.support import triton
 
 BACKEND = "auto"
@@ -247,43 +254,6 @@ def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
     return None if order is None else (order.query, order.key, order.as_is, for_any_size(*order.steps))
 
 
-def layer_steps(field: Tensor) -> tuple[int, int]:
-    """Strides of batch and head; zero where there is one for all."""
-    return tuple(field.stride(axis) if field.shape[axis] > 1 else 0 for axis in (0, 1))  # type: ignore[return-value]
-
-
-def padded(width: int) -> int:
-    """The next power of two, at least 16: what products of tiles take."""
-    return max(16, 1 << (width - 1).bit_length())
-
-
-def for_any_size(*sizes: int) -> tuple[int, ...]:
-    """Sizes as kernels take them that serve every size.
-
-    In a tuple, Triton compiles anew for each integer that is 1 and for each that is a multiple of 16.
-    `2 * size + 1` is neither, unless the size is 0.
-    """
-    return tuple(2 * size + 1 for size in sizes)
-
-
-def row_steps(*tensors: Tensor) -> tuple[tuple[int | None, ...], ...]:
-    """Strides of batch, head and token.
-
-    Those of aligned rows are multiples of 16 for every number of tokens: they are left to Triton, which then
-    loads several channels at a time. Others come as from `for_any_size`, with a fourth entry to tell.
-    """
-    strides = tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
-    widths = tuple(t.shape[3] for t in tensors)
-    if all(number % 16 == 0 for numbers in (widths, *strides) for number in numbers):
-        return strides
-    return tuple((*for_any_size(*three), None) for three in strides)
-
-
-def in_rows_of_channels(tensor: Tensor) -> Tensor:
-    """The kernels take the channels of a token to be neighbours in memory."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-
-
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     """Output, and natural log-sum-exp in float32."""
     q, k, v = call.q, call.k, call.v
@@ -295,7 +265,7 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     for ordered in schedule.layouts:
         softmax_forward_kernel[(tiles * heads * q.shape[0],)](
-            *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
+            *(q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes),
             *call.geometry,
             orders=orders_of(schedule),
             ORDERED=ordered,
@@ -315,7 +285,7 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     for ordered in schedule.layouts:
         softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
             *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
-            *(schedule.rows, schedule.runs, sizes, *call.geometry),
+            *(*schedule[:3], sizes, *call.geometry),
             SLOPE=call.mechanism.gpu.slope,
             orders=orders_of(schedule),
             ORDERED=ordered,
@@ -335,7 +305,7 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     for ordered in schedule.layouts:
         softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
             *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
-            *(schedule.rows, schedule.runs, sizes, *call.geometry),
+            *(*schedule[:3], sizes, *call.geometry),
             SLOPE=call.mechanism.gpu.slope,
             orders=orders_of(schedule),
             ORDERED=ordered,

@@ -12,15 +12,9 @@ from attndsl_codegen.kernels.contracted import contracted, scaled_sum, token_dec
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_kv_head, per_query_head
 from attndsl_codegen.kernels.triton.configurations import architecture_of, configuration
-from attndsl_codegen.kernels.triton.launch import (
-    for_any_size,
-    in_rows_of_channels,
-    padded,
-    refused,
-    row_steps,
-    why_not_triton,
-)
+from attndsl_codegen.kernels.triton.launch import refused, why_not_triton
 from attndsl_codegen.kernels.triton.running import running_products_kernel
+from attndsl_codegen.kernels.triton.strides import for_any_size, in_rows_of_channels, padded, row_steps
 
 
 def causal_products(

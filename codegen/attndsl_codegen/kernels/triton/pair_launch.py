@@ -14,10 +14,7 @@ from attndsl_codegen.kernels.softmax import per_query_head
 from attndsl_codegen.kernels.triton.configurations import Configuration, brick
 from attndsl_codegen.kernels.triton.launch import (
     Call,
-    for_any_size,
-    in_rows_of_channels,
     refused,
-    row_steps,
     why_not_triton,
 )
 from attndsl_codegen.kernels.triton.pairs import (
@@ -26,6 +23,7 @@ from attndsl_codegen.kernels.triton.pairs import (
     paired_query_gradient_kernel,
 )
 from attndsl_codegen.kernels.triton.schedule import Schedule, cached_schedule
+from attndsl_codegen.kernels.triton.strides import for_any_size, in_rows_of_channels, row_steps
 
 ROWS = 16
 """Tokens of one factor in a key tile; there are more of the other one."""
@@ -79,7 +77,7 @@ def pairs_forward(call: PairCall) -> tuple[Tensor, Tensor]:
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     paired_forward_kernel[(tiles * heads * q.shape[0],)](
-        *(q, *k, *v, out, lse, row_steps(q, *k, *v, out), schedule.rows, schedule.runs, sizes),
+        *(q, *k, *v, out, lse, row_steps(q, *k, *v, out), *schedule[:3], sizes),
         *call.geometry,
         **constants,
     )
@@ -100,7 +98,7 @@ def pairs_query_gradient(call: PairCall, backward: tuple[Tensor, Tensor, Tensor]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     paired_query_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, *k, *v, *backward, grad_q, row_steps(q, *k, *v, backward[0], grad_q)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
+        *(*schedule[:3], sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         **constants,
     )
@@ -120,7 +118,7 @@ def pairs_key_gradients(
     sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
     paired_key_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(*tensors, *backward, grad_k, grad_v, row_steps(*tensors, backward[0], grad_k, grad_v)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
+        *(*schedule[:2], sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         FIRST=first,
         **constants,

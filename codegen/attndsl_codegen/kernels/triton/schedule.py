@@ -41,11 +41,14 @@ class Schedule(NamedTuple):
         rows: (batch | 1, heads | 1, tiles, 4): the first run and the number of tiles, of full tiles and of
             partial ones.
         runs: (runs + 1, 2), the first tile of the other side and the length; the last one is never visited.
+        turns: (tiles,), the order in which tiles are computed: those that visit most come first, so that none
+            of them is left alone at the end.
         order: the `LabelOrder` of the tokens that make up tiles; None where tiles are bricks.
     """
 
     rows: Tensor
     runs: Tensor
+    turns: Tensor
     order: Any = None
 
     @property
@@ -96,7 +99,7 @@ def cached_schedule(
 
     def make() -> Schedule:
         made = make_schedule(mechanism, at, tiles, shape, of_keys)
-        return Schedule(made.rows.to(at["device"]), made.runs.to(at["device"]))
+        return Schedule(*(table.to(at["device"]) for table in made[:3]))
 
     found: Schedule = remembered(SCHEDULES, sizes, (), make)
     del SCHEDULES[MAX_SCHEDULES:]
@@ -128,7 +131,14 @@ def labelled_schedule(
     del CANDIDATES[max(1, sum(total <= MOST_PLANNED for total in bytes_so_far)) :]
     with torch.no_grad():
         order = known_order(mechanism, at) if candidates.ordered else None
-        return Schedule(*runs_of_labels(mechanism, at, candidates, layers[0], order), order)
+        rows, runs = runs_of_labels(mechanism, at, candidates, layers[0], order)
+        return Schedule(rows, runs, heaviest_first(rows), order)
+
+
+def heaviest_first(rows: Tensor) -> Tensor:
+    """`turns` of a schedule: by what all batch elements and heads visit together; ties as they come."""
+    visited = (rows[..., 1] + rows[..., 3]).sum((0, 1))
+    return visited.argsort(stable=True, descending=True).int()
 
 
 def orders_by_head(mechanism: type[Mechanism], at: dict[str, Any]) -> bool:
@@ -198,7 +208,8 @@ def make_schedule(
     owner, other = (3, 2) if of_keys else (2, 3)
     row = (pairs[:, 0] * heads + pairs[:, 1]) * count + pairs[:, owner]
     rows, runs = run_lengths(2 * row + (~full).long(), pairs[:, other], 2 * batches * heads * count)
-    return Schedule(rows.view(batches, heads, count, 4), runs)
+    rows = rows.view(batches, heads, count, 4)
+    return Schedule(rows, runs, heaviest_first(rows))
 
 
 def bricks(
