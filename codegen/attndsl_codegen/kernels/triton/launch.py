@@ -32,6 +32,7 @@ from attndsl_codegen.kernels.triton.strides import (
     for_any_size,
     in_rows_of_channels,
     layer_steps,
+    operand_type,
     padded,
     row_steps,
 )
@@ -162,13 +163,18 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
 
 
 class Call(NamedTuple):
-    """What the launches of one attend share; keys and values are tensors, or products of two."""
+    """What the launches of one attend share; keys and values are tensors, or products of two.
+
+    Attributes:
+        kind: the type of results; None: that of the operands.
+    """
 
     mechanism: type[Mechanism]
     at: dict[str, Any]
     q: Tensor
     k: Any
     v: Any
+    kind: torch.dtype | None = None
 
     @property
     def env(self) -> tuple[Any, ...]:
@@ -257,7 +263,7 @@ def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     """Output, and natural log-sum-exp in float32."""
     q, k, v = call.q, call.k, call.v
-    out = q.new_empty(*q.shape[:3], v.shape[-1])
+    out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=call.kind)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     chosen = call.settings("forward")
     schedule = call.schedule(chosen, of_keys=False)
@@ -277,7 +283,7 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
 def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> Tensor:
     """The gradient of the queries."""
     q, k, v = call.q, call.k, call.v
-    grad_q = torch.empty_like(q)
+    grad_q = torch.empty_like(q, dtype=call.kind)
     chosen = call.settings("query gradient")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
@@ -297,7 +303,7 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
 def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of keys and values."""
     q, k, v = call.q, call.k, call.v
-    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
+    grad_k, grad_v = (torch.empty_like(t, dtype=call.kind) for t in (k, v))
     chosen = call.settings("key gradient")
     schedule = call.schedule(chosen, of_keys=True)
     tiles, heads = schedule.rows.shape[2], k.shape[1]
@@ -340,8 +346,9 @@ class TritonAttention(torch.autograd.Function):
         *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
-        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
-        out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v))
+        kind, taken = q.dtype, operand_type(at, q)
+        q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
+        out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v, kind))
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k, v, out, lse, *fields)
         ctx.set_materialize_grads(False)
@@ -352,11 +359,13 @@ class TritonAttention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *fields = ctx.saved_tensors
-        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
+        taken = operand_type(ctx.at, q)  # an operator keeps them as they were
+        q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
-        call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v)
+        call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v, out.dtype)
+        grad_out = grad_out.to(taken)
         grads = [query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)]
         return None, None, *grads, *field_gradients(call, ctx.needs_input_grad[5:], grad_out, lse, delta)

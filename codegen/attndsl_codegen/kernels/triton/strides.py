@@ -1,8 +1,22 @@
-"""Sizes, strides and widths as the Triton kernels take them."""
+"""Types, sizes, strides and widths as the Triton kernels take them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
+
+
+def operand_type(at: dict[str, Any], operand: Tensor) -> torch.dtype:
+    """The type in which kernels multiply: bfloat16 where a program's inputs have it.
+
+    Programs compute what they do beside attention in float32. Inputs that reach an attend as they are lose
+    nothing on the way back; other operands are rounded as autocast rounds them. Results stay in float32.
+    In float16 sums of many tokens might overflow: it is left alone.
+    """
+    given = at.get("input dtype", operand.dtype)
+    return given if given == torch.bfloat16 and operand.dtype == torch.float32 else operand.dtype
 
 
 def layer_steps(field: Tensor) -> tuple[int, int]:
