@@ -25,6 +25,7 @@ class Case:
         architecture: compute capability, e.g. 90.
         fields: kind and number of axes of every value that the hooks may look up.
         tiles: sides of query tiles and key tiles that are asked for, in place of those of the file.
+        ordered: of tokens that go by labels, whether these come in any order; else tokens are where they are.
     """
 
     widths: tuple[int, int]
@@ -32,6 +33,7 @@ class Case:
     architecture: int
     fields: dict[str, tuple[str, int]]
     tiles: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None)
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         "CHANNELS": module.padded(width),
         "VALUE_CHANNELS": module.padded(value_width),
         "PRECISION": "ieee",
+        "ORDERED": None if getattr(mechanism, "same_labels", None) is None else case.ordered,
         "num_warps": chosen.warps,
         "num_stages": chosen.stages,
         **({} if kernel == "forward" else {"SLOPE": hooks.slope}),

@@ -11,6 +11,15 @@ from attndsl.ir.tokens import SINGLE
 from attndsl_codegen.folding.known import SOMETHING, Values
 from attndsl_codegen.hooks import HookPrinter
 
+UNORDERED: dict[str, list[Any]] = {
+    "candidates.ordered": [False],
+    "orders": [None],
+    "ORDERED": [None],
+    "schedule.order": [None],
+    "schedule.layouts": [(None,)],
+}
+"""Where no tokens go by labels."""
+
 
 def facts(program: Program, hooks: Iterable[HookPrinter]) -> dict[str, Values]:
     """The facts: possible values by expression."""
@@ -77,6 +86,7 @@ def _on_gpu(attends: list[HookPrinter]) -> dict[str, list[Any]]:
         "QUERY_STEP": [hook.steps[0] or (1,) * count for hook, (count, _) in zip(attends, axes)],
         "KEY_STEP": [hook.steps[1] or (1,) * count for hook, (_, count) in zip(attends, axes)],
         "len(TILE)": sorted({count for pair in axes for count in pair}),
+        **({} if any(hook.same_labels for hook in attends) else UNORDERED),
     }
 
 

@@ -144,6 +144,9 @@ def compile_kernel(
             aligned |= {path: [["tt.divisibility", 16]] for path in paths}
         elif name == "strides":
             fixed |= {(at, tensor, 3): None for tensor in range(len(TENSORS[kernel]))}
+    if "orders" in known_names and constants.get("ORDERED") is None:
+        signature["orders"] = "constexpr"
+        fixed["orders"] = None
     source = ASTSource(function, signature, fixed, aligned)
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return facts(kernel, architecture, compiled.asm["cubin"], compiled.asm["ptx"], compiled.metadata.shared)
@@ -157,12 +160,14 @@ def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
         "strides": (steps,) * len(TENSORS[kernel]),
         "rows": "*i32",
         "runs": "*i32",
+        "turns": "*i32",
         "pairs": "*i32",
         "sent": "*fp32",
         "sizes": ("i32",) * SIZES.get(kernel, 6),
         "extents": (("i32",) * operands.query_axes, ("i32",) * operands.key_axes),
         "env": hooks and (*("i32",) * len(hooks.sizes), *fields),
         "scale": "fp32",
+        "orders": ("*i32", "*i32", "*i32", ("i32", "i32")),
         "lse": "*fp32",
         "delta": "*fp32",
         "sums": "*fp32",

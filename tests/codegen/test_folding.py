@@ -172,6 +172,40 @@ CASES = {
         """,
         "f(at, q)",
     ),
+    "loops over one thing": (
+        """
+        def f(mechanism, q, ORDERED):
+            # both of them
+            for ordered in mechanism.layouts:
+                q = g(q, ORDERED=ordered)
+            for number in mechanism.layouts:
+                q = q + (number or 1)
+            for _ in mechanism.layouts:
+                break
+            return q
+
+
+        def g(q, ORDERED):
+            return q if ORDERED else 2 * q
+        """,
+        "f(mechanism, q, ORDERED)",
+        {"mechanism__layouts": ((None,),), "ORDERED": (None,)},
+        """
+        def f(q):
+            # both of them
+            q = g(q)
+            for number in (None,):
+                q = q + (number or 1)
+            for _ in (None,):
+                break
+            return q
+
+
+        def g(q):
+            return 2 * q
+        """,
+        "f(q)",
+    ),
     "a function in which nothing is left to do": (
         """
         def shaped(mechanism, s):

@@ -16,6 +16,7 @@ from attndsl.language import load_text
 from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.masks import tile_masks
+from attndsl_codegen.kernels.tiles import Bricks
 from attndsl_codegen.kernels.triton import labels, launch, schedule
 from attndsl_codegen.kernels.triton.configurations import Configuration, brick
 from tests.codegen.build import check, quick, run, run_exact
@@ -38,8 +39,18 @@ MASKS = {
     "regions": ("x[h, w]", "doc : x int", "doc[i] == doc[j] or doc[i] == 0"),
     "regions of windows": ("x[h, w]", "doc : x int", "h: sliding(2) and w: causal and doc[i] != doc[j]"),
     "mixed places": ("x[h, w]", "doc : x int", "doc[i.h, j.w] <= doc[j.h, i.w]"),
+    "clusters of a grid": ("x[h, w]", "doc : x int", "doc[i] == doc[j] and i.h <= j.h + 3"),
+    "clusters of others": (
+        "x[n]",
+        "doc : x int",
+        "doc[i] == doc[j] and doc[max(i - 1, 0)] != doc[max(j - 2, 0)]",
+    ),
     "volumes": ("x[t, h, w]", "doc : x bool", "t: causal and (doc[j] or h: sliding(1))"),
 }
+BY_LABELS = {"documents", "causal documents", "clusters of a grid", "clusters of others"}
+"""Masks whose tiles are of tokens in the order of their labels."""
+IF_SHORT = {"documents of a window", "heads differ"}
+"""The same, where the window spans a good part of the tokens."""
 EXTENTS = {
     1: [(1,), (15,), (37,), (64,), (100,)],
     2: [(1, 1), (5, 7), (8, 16), (11, 9)],
@@ -97,13 +108,43 @@ def visited(rows, runs, count, others):
     return found
 
 
-def masks_of(mechanism, at, tiles, layers):
+class InOrder(Bricks):
+    """Tiles of tokens in an order, (batch | 1, heads | 1, tokens); all layers at once."""
+
+    def __init__(self, order, slots, extents):
+        super().__init__((order.shape[2],), (slots,), clipped=False)
+        self.order, self.grid_of_tokens = order, extents
+
+    def coordinates(self, tiles):
+        (place,), exists = super().coordinates(tiles)
+        token = self.order[0, 0, place].long()
+        return [*torch.unravel_index(token, tuple(self.grid_of_tokens))], exists
+
+
+def masks_of(mechanism, at, tiles, layers, order):
     """Whether all, and whether any pairs of tokens of two tiles are visible, (batch, heads, queries, keys)."""
     query, key = tiles
+    if order is not None:  # of one layer at a time
+        layer = torch.cartesian_prod(*(torch.arange(n) for n in layers)).tolist()
+        found = [masks_in_order(mechanism, at, tiles, place, order) for place in layer]
+        return tuple(torch.stack(part).unflatten(0, layers) for part in zip(*found))
     pairs = torch.cartesian_prod(*(torch.arange(n) for n in (*layers, query.count, key.count)))
     masks = tile_masks(mechanism, tiles, pairs, at)
     exists = query.coordinates(pairs[:, 2])[1].unsqueeze(-1)
     shape = (*layers, query.count, key.count)
+    return (masks | ~exists).all((1, 2)).view(shape), (masks & exists).any((1, 2)).view(shape)
+
+
+def masks_in_order(mechanism, at, tiles, layer, order):
+    """The same for tiles of tokens in an order, of one batch element and head."""
+    sides = [
+        InOrder(t[layer[0] % t.shape[0], layer[1] % t.shape[1]][None, None], side.slots, side.extents)
+        for t, side in zip((order.query, order.key), tiles)
+    ]
+    pairs = torch.cartesian_prod(*(torch.tensor([n]) for n in layer), *(torch.arange(s.count) for s in sides))
+    masks = tile_masks(mechanism, tuple(sides), pairs, at)
+    exists = sides[0].coordinates(pairs[:, 2])[1].unsqueeze(-1)
+    shape = sides[0].count, sides[1].count
     return (masks | ~exists).all((1, 2)).view(shape), (masks & exists).any((1, 2)).view(shape)
 
 
@@ -123,10 +164,13 @@ def planned(name, doc, of_keys):
     found = schedule.labelled_schedule(mechanism, at, sides, shape, of_keys)
     tiles = schedule.bricks(mechanism, at, sides)
     layers = schedule.layers_of(mechanism, shape)
-    counts = [side.count for side in tiles]
+    in_order = [schedule.tiles_in_order(side) for side in tiles] if found.order is not None else tiles
+    counts = [side.count for side in in_order]
     owner, other = reversed(counts) if of_keys else counts
-    seen = visited(*found, owner, other)
-    every, some = masks_of(mechanism, at, tiles, layers)
+    seen = visited(found.rows, found.runs, owner, other)
+    every, some = masks_of(mechanism, at, tiles, layers, found.order)
+    ordered = found.order is not None
+    assert ordered if name in BY_LABELS else not ordered or name in IF_SHORT
     return (seen.transpose(2, 3) if of_keys else seen), every, some, schedule.CANDIDATES[0].made
 
 
@@ -174,6 +218,8 @@ def inputs_of(name, extents, batch=2):
     ("name", "most"),
     [
         ("causal documents", 1 << 22),
+        ("clusters of a grid", 30),
+        ("clusters of others", 1 << 22),
         ("a prefix", 30),
         ("labels of labels", 30),
         ("regions", 1 << 22),
@@ -192,6 +238,16 @@ def test_kernels_agree_with_the_definition(name, most, monkeypatch):
     )
     found = run(lambda leaves: module(*leaves.values(), return_lse=True), inputs)
     check(found, run_exact(program_of(name), inputs), 1e-4)
+
+
+def test_tiles_that_visit_most_come_first():
+    """Of causal documents those at their ends, for queries; the tiles at their beginnings, for keys."""
+    doc = (torch.arange(96) // 64).expand(2, -1)
+    for of_keys in (False, True):
+        mechanism = module_of("causal documents").names["OutAttend"]
+        at = {**sizes_of(mechanism, (96,)), "device": doc.device, "doc": Field(doc.unsqueeze(1))}
+        made = schedule.labelled_schedule(mechanism, at, ((16,), (16,)), (2, 2), of_keys)
+        assert made.turns.tolist() == ([0, 1, 2, 4, 3, 5] if of_keys else [3, 2, 1, 5, 0, 4])
 
 
 def test_other_labels_of_the_same_tensor_are_seen(monkeypatch):
@@ -276,7 +332,8 @@ def test_nothing_waits_for_the_device(name, monkeypatch):
     guard, before = NoWaiting(), Kernel.launched
     results = without_values(name, EXTENTS[axes_of(name)][-1], monkeypatch, guard)
     assert all(t.device.type == "meta" for t in results)
-    assert Kernel.launched == before + 6
+    both = name in BY_LABELS | IF_SHORT and axes_of(name) == 1  # in their order, and where they are
+    assert Kernel.launched == before + (12 if both else 6)
     assert guard.count <= 700  # of both passes: none per tile, or per label
 
 

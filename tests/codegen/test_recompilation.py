@@ -8,7 +8,7 @@ from triton.runtime.jit import JITFunction, create_function_from_signature
 
 from attndsl.language import load_text
 from attndsl_codegen.hooks import Tiles
-from attndsl_codegen.kernels.triton import launch, lookups
+from attndsl_codegen.kernels.triton import launch, linear, lookups, pair_launch
 from tests.codegen.build import quick
 
 KERNELS = "softmax_forward_kernel", "softmax_query_gradient_kernel", "softmax_key_gradient_kernel"
@@ -94,12 +94,13 @@ def test_grids(counters):
 
 
 def test_labels(counters):
+    """Twice at first: tokens may be where they are, or in the order of their labels."""
     text = """attention a { tokens x[n]; input q, k, v : x; input doc : x int
       return attend(q, k, v, where = causal and document(doc)) }"""
     module = quick(load_text(text), {"out": Tiles((64,), (64,))}).Module()
     for length in (1, 15, 16, 300):
         train(module, *[(2, 2, length, 64)] * 3, doc=torch.arange(2 * length).view(2, length) // 100)
-    assert compilations(counters) == [1, 1, 1]
+    assert compilations(counters) == [2, 2, 2]
 
 
 def test_gradients_of_tables(counters, monkeypatch):
@@ -111,6 +112,51 @@ def test_gradients_of_tables(counters, monkeypatch):
     for length in (1, 15, 16, 300):
         train(module, *[(1, 2, length, 64)] * 3)
     assert [*compilations(counters), len(counter.keys)] == [1, 1, 1, 1]
+
+
+def counted(monkeypatch, module, *names):
+    """Counters in the place of kernels of one module."""
+    monkeypatch.setattr(launch, "BACKEND", "triton")
+    found = {name: Counter(getattr(module, name)) for name in names}
+    for name, counter in found.items():
+        monkeypatch.setattr(module, name, counter)
+    return found
+
+
+LINEAR = {
+    "plain": ("", 2),
+    "divided": (", normalize = linear", 4),
+    "fading": (", times = exp(-0.1 * (i - j))", 2),
+}
+"""Options, and how often the kernel is compiled: for results, for gradients in two directions, with terms."""
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize(("heads", "kv_heads", "width"), [(2, 2, 64), (4, 1, 128), (1, 1, 24)])
+def test_causal_sums(monkeypatch, name, heads, kv_heads, width):
+    options, expected = LINEAR[name]
+    normalize = "" if "normalize" in options else ", normalize = none"
+    text = f"attention a {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal{options}{normalize}) }}"
+    counters = counted(monkeypatch, linear, "running_products_kernel")
+    module = quick(load_text(text), {}).Module()
+    for length in LENGTHS:
+        train(module, *[(1, count, length, width) for count in (heads, kv_heads, kv_heads)])
+        assert compilations(counters) == [expected]
+
+
+PAIRED = "paired_forward_kernel", "paired_query_gradient_kernel", "paired_key_gradient_kernel"
+
+
+@pytest.mark.parametrize("where", ["i - 3 <= j.0 and j.0 <= i and j.1 == i", "j.0 == 0 and j.1 == i"])
+def test_pairs(monkeypatch, where):
+    """The gradients of first and second factors are two kernels."""
+    text = f"""attention a {{ tokens x[n]; input q, k, v : x
+      return attend(q, kron(k, k), kron(v, v), where = {where}) }}"""
+    counters = counted(monkeypatch, pair_launch, *PAIRED)
+    module = quick(load_text(text), {}).Module()
+    for length in LENGTHS:
+        train(module, *[(1, 2, length, 64)] * 3)
+        assert compilations(counters) == [1, 1, 2]
 
 
 def test_what_is_counted(counters):

@@ -136,6 +136,42 @@ def test_cross_attention():
     agrees(load_text(text), inputs)
 
 
+class Recorded:
+    """Stands for a kernel: keeps what its programs would be, and runs nothing."""
+
+    def __init__(self):
+        self.grids, self.turns = [], []
+
+    def __getitem__(self, grid):
+        self.grids.append(grid)
+        return lambda *arguments, **_: self.turns.append(
+            next(t for t in arguments if isinstance(t, torch.Tensor) and t.dim() == 1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("where", "turns", "of_keys"),
+    [
+        ("causal", [2, 1, 0], [0, 1, 2, 3, 4]),
+        ("j < i - 32 or j == 0", [2, 1, 0], [0, 1, 2, 3, 4]),
+        ("sliding(1)", [1, 0, 2], [1, 2, 3, 4, 0]),
+    ],
+)
+def test_tiles_that_visit_most_are_computed_first(where, turns, of_keys, monkeypatch):
+    """72 tokens: three tiles of queries, five of keys; ties stay in the order of the tokens."""
+    kernels = [Recorded() for _ in range(3)]
+    names = "softmax_forward_kernel", "softmax_query_gradient_kernel", "softmax_key_gradient_kernel"
+    for name, kernel in zip(names, kernels):
+        monkeypatch.setattr(launch, name, kernel)
+    program = load_text(
+        f"attention a {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, where = {where}) }}"
+    )
+    module = quick(program, {"out": Tiles((16,), (16,))}).Module()
+    inputs = [t.requires_grad_() for t in inputs_of("q", "k", "v", shape=(1, 2, 72, 16)).values()]
+    module(*inputs).sum().backward()
+    assert [kernel.turns[0].tolist() for kernel in kernels] == [turns, turns, of_keys]
+
+
 def test_float16():
     text = "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal) }"
     agrees(load_text(text), inputs_of("q", "k", "v", dtype=torch.float16), tolerance=5e-3)

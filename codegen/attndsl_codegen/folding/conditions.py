@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import libcst as cst
 
 from attndsl_codegen.folding.known import Facts, Values
-from attndsl_codegen.folding.walk import Kinds, in_place_of, otherwise
+from attndsl_codegen.folding.walk import Kinds, in_place_of, otherwise, unfolded
 
 _ENDS = (cst.Return, cst.Raise, cst.Continue, cst.Break)
 
@@ -64,10 +63,10 @@ class Conditions:
                 node = node.with_changes(orelse=self._otherwise(node.test, node.orelse))
             return _without_empty(node)
         if truth:
-            return _unfolded(node.leading_lines, node.body.body)
+            return unfolded(node.leading_lines, node.body.body)
         match node.orelse:
             case cst.Else(body=cst.IndentedBlock(body=body)):
-                return _unfolded([line for line in node.leading_lines if line.comment is None], body)
+                return unfolded([line for line in node.leading_lines if line.comment is None], body)
             case cst.If() as other:
                 return other
         return []
@@ -114,7 +113,7 @@ class Conditions:
             left = [value for value in left if value not in taken]
             cases += [case] if taken else []
         if len(cases) == 1 and len(subjects) > len(left):
-            return _unfolded(node.leading_lines, cases[0].body.body)
+            return unfolded(node.leading_lines, cases[0].body.body)
         return node.with_changes(cases=cases) if len(cases) < len(node.cases) else node
 
 
@@ -126,14 +125,6 @@ def _taken(pattern: cst.MatchPattern, values: list[Any]) -> list[Any] | None:
         case cst.MatchValue(value=cst.SimpleString() as text):
             return [value for value in values if value == text.evaluated_value]
     return None
-
-
-def _unfolded(lines: Sequence[cst.EmptyLine], body: Sequence[Any]) -> list[Any]:
-    """The statements of a branch; the comments before it come with the first one."""
-    if not body:
-        return []
-    first = body[0].with_changes(leading_lines=[*lines, *body[0].leading_lines])
-    return [first, *body[1:]]
 
 
 def _without_empty(node: cst.If) -> Any:

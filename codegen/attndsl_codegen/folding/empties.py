@@ -1,4 +1,4 @@
-"""Drops what is done for each of nothing."""
+"""Drops what is done for each of nothing, and loops over one thing that nobody asks for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import libcst as cst
 
 from attndsl_codegen.folding.known import spelled
-from attndsl_codegen.folding.walk import Kinds
+from attndsl_codegen.folding.walk import Kinds, unfolded, walk
 
 _OF_NOTHING = {"tuple": (), "zip": (), "map": (), "reversed": (), "enumerate": (), "list": [], "sorted": []}
 _OF_NOTHING |= {"dict": {}, "any": False, "all": True, "sum": 0}
@@ -23,6 +23,8 @@ class Empties:
 
     for name in ():               ->
         fields[name] = at[name]
+    for ordered in (None,):      ->  launch(q)
+        launch(q)
     f(q, *(g(t) for t in ()))     ->  f(q)
     {**at, **{}}                  ->  at
     """
@@ -37,6 +39,10 @@ class Empties:
         match node:
             case cst.For(iter=items, orelse=None) if is_empty(items):
                 return []
+            case cst.For(target=cst.Name(value=name), iter=cst.Tuple(elements=[only]), orelse=None) if (
+                isinstance(only, cst.Element) and _is_done_once(name, node.body)
+            ):
+                return unfolded(node.leading_lines, node.body.body)
             case cst.GeneratorExp() | cst.ListComp() | cst.DictComp():
                 return spelled(_COMPREHENSIONS[type(node)]) if is_empty(node.for_in.iter) else node
             case cst.Call(func=cst.Name(value=name), args=args) if name in _OF_NOTHING:
@@ -46,6 +52,12 @@ class Empties:
             case cst.StarredElement(value=value) | cst.StarredDictElement(value=value):
                 return [] if is_empty(value) else node
         return _without_detours(node)
+
+
+def _is_done_once(name: str, body: cst.BaseSuite) -> bool:
+    """Whether statements neither read what they are done for, nor end the loop."""
+    stops = (cst.Break, cst.Continue)
+    return not any(isinstance(n, stops) or (isinstance(n, cst.Name) and n.value == name) for n in walk(body))
 
 
 def _without_detours(node: cst.CSTNode) -> cst.CSTNode:

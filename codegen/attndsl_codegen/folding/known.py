@@ -144,7 +144,7 @@ class Facts:
 def is_plain(value: Any) -> bool:
     """Whether a value says as much as its name: other numbers than 0 and 1 do not."""
     match value:
-        case None | bool() | str() | ():
+        case None | bool() | str() | () | (None,):
             return True
         case int():
             return value in (0, 1)

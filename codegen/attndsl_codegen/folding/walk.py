@@ -184,3 +184,11 @@ def in_place_of(node: Any, part: Any) -> Any:
     if not getattr(node, "lpar", ()) or part.lpar or isinstance(part, atoms | displays):
         return part
     return part.with_changes(lpar=node.lpar, rpar=node.rpar)
+
+
+def unfolded(lines: Sequence[cst.EmptyLine], body: Sequence[Any]) -> list[Any]:
+    """The statements of a branch in its place; the comments before it come with the first one."""
+    if not body:
+        return []
+    first = body[0].with_changes(leading_lines=[*lines, *body[0].leading_lines])
+    return [first, *body[1:]]

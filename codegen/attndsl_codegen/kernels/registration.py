@@ -20,8 +20,8 @@ from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.mechanism import Mechanism
 
-SETTINGS = "str[] names, SymInt[] sizes, ScalarType real, str backend"
-"""What operators take after tensors: the integers of `at` by name, its `real dtype`, and the backend."""
+SETTINGS = "str[] names, SymInt[] sizes, ScalarType real, ScalarType input, str backend"
+"""What operators take after tensors: integers of `at` by name, `real dtype`, `input dtype`, the backend."""
 
 
 class BackwardContext:
@@ -72,8 +72,8 @@ class AttendOperator:
         operands = [v] if q is None else [q, k, v] if self.pairs is None else [q, *k, *v]
         fields = [at[name].data for name in self.fields]
         backend = "auto" if self.backend is None else self.backend()
-        sizes = [at[name] for name in names]
-        out, lse = self.forward_operator(*operands, *fields, names, sizes, at["real dtype"], backend)
+        sizes, kinds = [at[name] for name in names], (at["real dtype"], at["input dtype"])
+        out, lse = self.forward_operator(*operands, *fields, names, sizes, *kinds, backend)
         return out, lse if self.has_lse else None
 
     @property
@@ -117,10 +117,10 @@ class AttendOperator:
         """Operands, `at` with its fields, and what follows the tensors but precedes the settings."""
         count = len(self.operands)
         operands, fields = given[:count], given[count : count + len(self.fields)]
-        names, sizes, real, backend = given[-4:]
-        at = {**dict(zip(names, sizes)), "real dtype": real, "backend": backend}
+        names, sizes, real, kind, backend = given[-5:]
+        at = {**dict(zip(names, sizes)), "real dtype": real, "input dtype": kind, "backend": backend}
         at |= {name: self.kinds.get(name, Field)(data) for name, data in zip(self.fields, fields)}
-        return operands, at, given[count + len(self.fields) : -4]
+        return operands, at, given[count + len(self.fields) : -5]
 
     def call_kernel(self, at: dict[str, Any], operands: tuple[Tensor, ...]) -> tuple[Tensor, Any]:
         """Output and log-sum-exp by the kernel."""
@@ -167,7 +167,7 @@ class AttendOperator:
 
     def gradients_like(self, grad_out: Any, grad_lse: Any, *given: Any) -> Any:
         """Tensors such as the backward operator returns, without their values."""
-        wanted = given[-5]
+        wanted = given[-6]
         return results_of([t.new_empty(t.shape if want else (0,)) for t, want in zip(given, wanted)])
 
     def recomputed(
@@ -192,9 +192,9 @@ class AttendOperator:
 
     def save(self, ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         """What the forward operator keeps for its gradient."""
-        tensors = inputs[:-4]
+        tensors = inputs[:-5]
         ctx.save_for_backward(*tensors, *output)
-        ctx.settings = inputs[-4:]
+        ctx.settings = inputs[-5:]
         ctx.set_materialize_grads(False)
 
     def differentiate(self, ctx: Any, grad_out: Any, grad_lse: Any) -> tuple[Any, ...]:

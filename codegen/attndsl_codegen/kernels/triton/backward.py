@@ -7,7 +7,7 @@ writes, so gradients are the same in every run.
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, ordered_places, rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -52,10 +52,12 @@ def softmax_query_gradient_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
     scale,
+    orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
@@ -70,6 +72,7 @@ def softmax_query_gradient_kernel(
     CHANNELS: tl.constexpr,
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
+    ORDERED: tl.constexpr,
 ):
     """The gradient of one query tile; arguments as in the forward kernel.
 
@@ -77,13 +80,20 @@ def softmax_query_gradient_kernel(
         strides: of q, k, v, grad_out and grad_q.
         delta: per query the sum of grad_out * out, less the gradient of the log-sum-exp.
     """
+    if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
+        if tl.load(orders[2]) == ORDERED:  # the other launch computes it
+            return
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
     kv_head = head // sizes[3]
-    i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
+    slot = tl.arange(0, QUERIES)[:, None]
+    if ORDERED:
+        i, token, exists = ordered_places(tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES)
+    else:
+        i, token, exists = slot_places(tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
     across = tl.arange(0, CHANNELS)[None, :]
     value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
     x = tl.load(rows_at(q, strides[0], batch, head, token, across), mask=exists & (across < WIDTH), other=0.0)
@@ -100,9 +110,13 @@ def softmax_query_gradient_kernel(
         count = tl.load(row + 2 * MASKED + 1)
         key_tile, left = first_tile(runs, run)
         for _ in range(count):
-            j, key_token, key_exists = slot_places(
-                key_tile, tl.arange(0, KEYS)[None, :], extents[1], KEY_TILE, KEY_STEP
-            )
+            key_slot = tl.arange(0, KEYS)[None, :]
+            if ORDERED:
+                j, key_token, key_exists = ordered_places(
+                    key_tile, key_slot, extents[1], orders[1], orders[3], batch, head, KEYS
+                )
+            else:
+                j, key_token, key_exists = slot_places(key_tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
             down = tl.arange(0, CHANNELS)[:, None]
             keys = rows_at(k, strides[1], batch, kv_head, key_token, down)
             y = tl.load(keys, mask=key_exists & (down < WIDTH), other=0.0)
@@ -135,10 +149,12 @@ def softmax_key_gradient_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
     scale,
+    orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
@@ -153,6 +169,7 @@ def softmax_key_gradient_kernel(
     CHANNELS: tl.constexpr,
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
+    ORDERED: tl.constexpr,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them.
 
@@ -160,15 +177,24 @@ def softmax_key_gradient_kernel(
 
     Args:
         strides: of q, k, v, grad_out, grad_k and grad_v.
-        rows, runs: the transpose: per key tile the query tiles that see it.
+        rows, runs, turns: of the transpose: per key tile the query tiles that see it.
         sizes: key tiles, query tokens, key heads, query heads per key head, steps of `rows`.
     """
+    if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
+        if tl.load(orders[2]) == ORDERED:  # the other launch computes it
+            return
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     kv_head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
-    j, token, exists = slot_places(tile, tl.arange(0, KEYS)[:, None], extents[1], KEY_TILE, KEY_STEP)
+    key_slot = tl.arange(0, KEYS)[:, None]
+    if ORDERED:
+        j, token, exists = ordered_places(
+            tile, key_slot, extents[1], orders[1], orders[3], batch, kv_head, KEYS
+        )
+    else:
+        j, token, exists = slot_places(tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
     across = tl.arange(0, CHANNELS)[None, :]
     value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
     here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
@@ -185,9 +211,14 @@ def softmax_key_gradient_kernel(
             query_tile, left = first_tile(runs, run)
             for _ in range(count):
                 slot = tl.arange(0, QUERIES)[None, :]
-                i, query_token, query_exists = slot_places(
-                    query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP
-                )
+                if ORDERED:
+                    i, query_token, query_exists = ordered_places(
+                        query_tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES
+                    )
+                else:
+                    i, query_token, query_exists = slot_places(
+                        query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP
+                    )
                 down = tl.arange(0, CHANNELS)[:, None]
                 queries = rows_at(q, strides[0], batch, head, query_token, down)
                 x = tl.load(queries, mask=query_exists & (down < WIDTH), other=0.0)

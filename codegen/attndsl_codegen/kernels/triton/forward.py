@@ -6,7 +6,7 @@ Exponentials are in base 2, sums and maxima in float32. `lse` is in natural loga
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, ordered_places, rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -20,10 +20,12 @@ def softmax_forward_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
     scale,
+    orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     QUERY_TILE: tl.constexpr,
@@ -37,6 +39,7 @@ def softmax_forward_kernel(
     CHANNELS: tl.constexpr,
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
+    ORDERED: tl.constexpr,
 ):
     """Output and log-sum-exp of one query tile.
 
@@ -44,20 +47,32 @@ def softmax_forward_kernel(
         strides: of q, k, v and out, each (batch, head, token), see `row_steps`.
         rows: per query tile the first run and the number of tiles, of full tiles and of partial ones.
         runs: the first key tile and the length of every run.
+        turns: the query tiles in the order in which programs take them.
         sizes: query tiles, query tokens, heads, query heads per key head, and the steps of `rows` by batch
             element and head; all but the numbers of heads as for `plain`.
         extents: of queries and of keys, as for `plain`.
         env: what the hooks read.
+        orders: None, or where schedules are of tokens in an order: that of queries and that of keys, see
+            `ordered_places`; whether all tokens are in their places, 0 or 1; and the steps of layers.
         WHERE, SHAPE: hooks; SHAPE is None if scores are plain products.
         QUERIES, KEYS: slots of a tile.
         CHANNELS, VALUE_CHANNELS: widths rounded up to what a product of tiles takes.
+        ORDERED: whether `orders` are read, or None if there are none. Of the launches that do and that do not
+            one does the work.
     """
+    if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
+        if tl.load(orders[2]) == ORDERED:  # the other launch computes it
+            return
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
-    i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
+    slot = tl.arange(0, QUERIES)[:, None]
+    if ORDERED:
+        i, token, exists = ordered_places(tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES)
+    else:
+        i, token, exists = slot_places(tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
     channel = tl.arange(0, CHANNELS)[None, :]
     here = exists & (channel < WIDTH)
     x = tl.load(rows_at(q, strides[0], batch, head, token, channel), mask=here, other=0.0)
@@ -70,9 +85,13 @@ def softmax_forward_kernel(
         count = tl.load(row + 2 * MASKED + 1)
         key_tile, left = first_tile(runs, run)
         for _ in range(count):
-            j, key_token, key_exists = slot_places(
-                key_tile, tl.arange(0, KEYS)[None, :], extents[1], KEY_TILE, KEY_STEP
-            )
+            key_slot = tl.arange(0, KEYS)[None, :]
+            if ORDERED:
+                j, key_token, key_exists = ordered_places(
+                    key_tile, key_slot, extents[1], orders[1], orders[3], batch, head, KEYS
+                )
+            else:
+                j, key_token, key_exists = slot_places(key_tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
             kv_head = head // sizes[3]
             down = tl.arange(0, CHANNELS)[:, None]
             keys = rows_at(k, strides[1], batch, kv_head, key_token, down)

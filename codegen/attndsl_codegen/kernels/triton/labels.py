@@ -8,6 +8,7 @@ its size is known without a look at it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
+from attndsl_codegen.kernels.triton.label_order import LabelOrder, OrderedRange, OrderedSide
 from attndsl_codegen.kernels.triton.label_ranges import LabelRange, Levels, levels_of
 
 MOST_CANDIDATES = 1 << 22
@@ -25,6 +27,8 @@ Where there would be more, beyond some 200,000 tokens, neighbouring tiles are vi
 """
 DECIDED = 1 << 20
 """Candidates whose bounds are evaluated at a time: some 100 bytes each."""
+MOST_BOXES = 64
+"""So many boxes of queries, and of keys, tell how much a mask leaves without its fields."""
 MOST_PLANNED = 1 << 29
 """Bytes of candidates that are kept for later calls."""
 
@@ -41,6 +45,7 @@ class Candidates(NamedTuple):
         begins: where the pairs of each row begin, and the number of pairs, (heads * rows + 1,).
         heads: how many heads have pairs of their own.
         levels: of the fields, by name.
+        ordered: whether tiles are of tokens in the order of their labels.
     """
 
     query: Bricks
@@ -55,6 +60,7 @@ class Candidates(NamedTuple):
     begins: Tensor
     heads: int
     levels: dict[str, Tensor]
+    ordered: bool
 
 
 def planned_candidates(
@@ -63,6 +69,7 @@ def planned_candidates(
     tiles: tuple[Bricks, Bricks],
     layers: tuple[int, int],
     of_keys: bool,
+    ordered: bool = False,
 ) -> Candidates:
     """The candidates, on the device of the call.
 
@@ -70,19 +77,38 @@ def planned_candidates(
         tiles: of queries and of keys.
         layers: how many batch elements and heads have a schedule of their own.
         of_keys: whether rows are key tiles, which visit query tiles.
+        ordered: whether tiles are of tokens in the order of their labels: any of them may meet.
     """
     owner, other = tiles[::-1] if of_keys else tiles
     batches, heads = layers
+
+    def pairs_of(units: Bricks) -> Tensor:
+        both = (units, owner) if of_keys else (owner, units)
+        return every_pair(both, heads) if ordered else possible_pairs(mechanism, at, both, heads)
+
     together, units = 1, other
     while units.count > 1 and batches * heads * owner.count * units.count > MOST_CANDIDATES:
         together *= 2
         units = united(other, together)
-    pairs = possible_pairs(mechanism, at, (units, owner) if of_keys else (owner, units), heads)
+    pairs = pairs_of(units)
     while together > 1 and 2 * batches * len(pairs) <= MOST_CANDIDATES:  # finer, where many are hidden
         together //= 2
         units = united(other, together)
-        pairs = possible_pairs(mechanism, at, (units, owner) if of_keys else (owner, units), heads)
-    return arranged(mechanism, at, tiles, (units, pairs), heads, of_keys)
+        pairs = pairs_of(units)
+    return arranged(mechanism, at, tiles, (units, pairs), heads, of_keys)._replace(ordered=ordered)
+
+
+def every_pair(tiles: tuple[Bricks, Bricks], heads: int) -> Tensor:
+    """All pairs of tiles, as rows (head, query tile, key tile)."""
+    return torch.cartesian_prod(*(torch.arange(count) for count in (heads, tiles[0].count, tiles[1].count)))
+
+
+def share_of_sizes(
+    mechanism: type[Mechanism], at: dict[str, Any], tiles: tuple[Bricks, Bricks], heads: int
+) -> float:
+    """Which part of all pairs may be visible, whatever fields hold; by boxes of a few tiles."""
+    query, key = (united(side, -(-side.count // MOST_BOXES)) for side in tiles)
+    return len(possible_pairs(mechanism, at, (query, key), heads)) / (heads * query.count * key.count)
 
 
 def united(bricks: Bricks, count: int) -> Bricks:
@@ -174,6 +200,7 @@ def arranged(
         begins=begins.to(device),
         heads=heads,
         levels={name: levels_of(at[name].extents, device) for name in mechanism.mask_fields},
+        ordered=False,
     )
 
 
@@ -191,15 +218,20 @@ def bytes_planned(candidates: Candidates) -> int:
 
 
 def runs_of_labels(
-    mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, batches: int
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    candidates: Candidates,
+    batches: int,
+    order: LabelOrder | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The tables of a `Schedule` for the fields of a call; nothing here depends on how many tiles they admit.
 
     Args:
         batches: how many batch elements have rows of their own.
+        order: of the tokens, where candidates are of tokens in the order of their labels.
     """
     count, device = len(candidates.first), candidates.first.device
-    chosen = decided(mechanism, at, candidates, batches)
+    chosen = decided(mechanism, at, candidates, batches, bounding(mechanism, at, candidates, order))
     most = batches * count  # as many runs, if none joins another; behind them, what begins or ends none
     starts = chosen & ~(candidates.follows & chosen.roll(1, 2))
     stops = chosen & ~(chosen & candidates.follows).roll(-1, 2)  # the first one follows none
@@ -216,21 +248,61 @@ def runs_of_labels(
     return rows.unflatten(1, (candidates.heads, -1)).contiguous(), runs
 
 
-def decided(mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, batches: int) -> Tensor:
+Bounding = Callable[[slice], tuple[list[Any], dict[str, Any]]]
+"""Of some of the candidates the boxes of queries and of keys, and the ranges of the fields by name."""
+
+
+def decided(
+    mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, batches: int, bounds_of: Bounding
+) -> Tensor:
     """Which candidates are full, and which are partial, (2, batches, pairs)."""
-    fields = {name: Levels(at[name].data, candidates.levels[name]) for name in mechanism.mask_fields}
     count = len(candidates.first)
     size = max(1, DECIDED // batches)
     found: list[Tensor] = []
     for start in range(0, max(1, count), size):
         part = slice(start, start + size)
         head, ragged = candidates.head[part].long(), candidates.ragged[part]
-        query = tile_places(candidates.query, candidates.query_tile[part].long())
-        key = tile_places(candidates.key, candidates.key_tile[part].long())
-        boxes = candidates.query.box(query, query) + candidates.key.box(key, key)
-        ranges = {name: LabelRange(levels, head) for name, levels in fields.items()}
+        boxes, ranges = bounds_of(part)
         must, may = mechanism.bounds(*boxes, {**at, **ranges, "head": head})
         every = torch.ones(batches, len(head), dtype=torch.bool, device=head.device)
         full = every & must & ~ragged  # empty slots need a mask
         found.append(torch.stack([full, every & may & ~full]))
     return torch.cat(found, 2)
+
+
+def bounding(
+    mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, order: LabelOrder | None
+) -> Bounding:
+    """Boxes and ranges of tiles where tokens are, or of tiles of tokens in their order."""
+    if order is not None:
+        return in_order(mechanism, at, candidates, order)
+    fields = {name: Levels(at[name].data, candidates.levels[name]) for name in mechanism.mask_fields}
+
+    def bounds_of(part: slice) -> tuple[list[Any], dict[str, Any]]:
+        head = candidates.head[part].long()
+        query = tile_places(candidates.query, candidates.query_tile[part].long())
+        key = tile_places(candidates.key, candidates.key_tile[part].long())
+        boxes = candidates.query.box(query, query) + candidates.key.box(key, key)
+        return boxes, {name: LabelRange(levels, head) for name, levels in fields.items()}
+
+    return bounds_of
+
+
+def in_order(
+    mechanism: type[Mechanism], at: dict[str, Any], candidates: Candidates, order: LabelOrder
+) -> Bounding:
+    """As `bounding`, of tiles of tokens in the order of their labels."""
+    query = OrderedSide(order.query, candidates.query, mechanism.query.extents(at))
+    key = OrderedSide(order.key, candidates.key, mechanism.key.extents(at))
+
+    def bounds_of(part: slice) -> tuple[list[Any], dict[str, Any]]:
+        head = candidates.head[part].long()
+        tiles = candidates.query_tile[part].long(), candidates.key_tile[part].long()
+        sides = [(side, tile, side.boxes(tile, head)) for side, tile in zip((query, key), tiles)]
+        ranges = {
+            name: OrderedRange(at[name].data, candidates.levels[name], tuple(sides), head)
+            for name in mechanism.mask_fields
+        }
+        return [*sides[0][2], *sides[1][2]], ranges
+
+    return bounds_of

@@ -28,6 +28,14 @@ from attndsl_codegen.kernels.triton.configurations import (
 )
 from attndsl_codegen.kernels.triton.forward import softmax_forward_kernel
 from attndsl_codegen.kernels.triton.schedule import Schedule, cached_schedule
+from attndsl_codegen.kernels.triton.strides import (
+    for_any_size,
+    in_rows_of_channels,
+    layer_steps,
+    operand_type,
+    padded,
+    row_steps,
+)
 from attndsl_codegen.kernels.triton.support import triton
 
 BACKEND = "auto"
@@ -155,13 +163,18 @@ def why_not_triton(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, v:
 
 
 class Call(NamedTuple):
-    """What the launches of one attend share; keys and values are tensors, or products of two."""
+    """What the launches of one attend share; keys and values are tensors, or products of two.
+
+    Attributes:
+        kind: the type of results; None: that of the operands.
+    """
 
     mechanism: type[Mechanism]
     at: dict[str, Any]
     q: Tensor
     k: Any
     v: Any
+    kind: torch.dtype | None = None
 
     @property
     def env(self) -> tuple[Any, ...]:
@@ -213,9 +226,9 @@ class Call(NamedTuple):
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
         """The schedule for the tiles of a configuration; passes whose tiles have the same sides share it."""
         shape, tiles = (self.q.shape[0], self.q.shape[1]), self.tiles(chosen)
-        known = self.at.get("schedules", {})
+        known, at = self.at.get("schedules", {}), {**self.at, "key heads": self.k.shape[1]}
         if (tiles, of_keys) not in known:
-            known[tiles, of_keys] = cached_schedule(self.mechanism, self.at, tiles, shape, of_keys)
+            known[tiles, of_keys] = cached_schedule(self.mechanism, at, tiles, shape, of_keys)
         return known[tiles, of_keys]
 
     def constants(self, chosen: Configuration) -> dict[str, Any]:
@@ -241,91 +254,69 @@ class Call(NamedTuple):
         }
 
 
-def layer_steps(field: Tensor) -> tuple[int, int]:
-    """Strides of batch and head; zero where there is one for all."""
-    return tuple(field.stride(axis) if field.shape[axis] > 1 else 0 for axis in (0, 1))  # type: ignore[return-value]
-
-
-def padded(width: int) -> int:
-    """The next power of two, at least 16: what products of tiles take."""
-    return max(16, 1 << (width - 1).bit_length())
-
-
-def for_any_size(*sizes: int) -> tuple[int, ...]:
-    """Sizes as kernels take them that serve every size.
-
-    In a tuple, Triton compiles anew for each integer that is 1 and for each that is a multiple of 16.
-    `2 * size + 1` is neither, unless the size is 0.
-    """
-    return tuple(2 * size + 1 for size in sizes)
-
-
-def row_steps(*tensors: Tensor) -> tuple[tuple[int | None, ...], ...]:
-    """Strides of batch, head and token.
-
-    Those of aligned rows are multiples of 16 for every number of tokens: they are left to Triton, which then
-    loads several channels at a time. Others come as from `for_any_size`, with a fourth entry to tell.
-    """
-    strides = tuple((t.stride(0), t.stride(1), t.stride(2)) for t in tensors)
-    widths = tuple(t.shape[3] for t in tensors)
-    if all(number % 16 == 0 for numbers in (widths, *strides) for number in numbers):
-        return strides
-    return tuple((*for_any_size(*three), None) for three in strides)
-
-
-def in_rows_of_channels(tensor: Tensor) -> Tensor:
-    """The kernels take the channels of a token to be neighbours in memory."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
+    """What kernels take for `orders`."""
+    order = schedule.order
+    return None if order is None else (order.query, order.key, order.as_is, for_any_size(*order.steps))
 
 
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     """Output, and natural log-sum-exp in float32."""
     q, k, v = call.q, call.k, call.v
-    out = q.new_empty(*q.shape[:3], v.shape[-1])
+    out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=call.kind)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     chosen = call.settings("forward")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    softmax_forward_kernel[(tiles * heads * q.shape[0],)](
-        *(q, k, v, out, lse, row_steps(q, k, v, out), schedule.rows, schedule.runs, sizes),
-        *call.geometry,
-        **call.constants(chosen),
-    )
+    for ordered in schedule.layouts:
+        softmax_forward_kernel[(tiles * heads * q.shape[0],)](
+            *(q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes),
+            *call.geometry,
+            orders=orders_of(schedule),
+            ORDERED=ordered,
+            **call.constants(chosen),
+        )
     return out, lse
 
 
 def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> Tensor:
     """The gradient of the queries."""
     q, k, v = call.q, call.k, call.v
-    grad_q = torch.empty_like(q)
+    grad_q = torch.empty_like(q, dtype=call.kind)
     chosen = call.settings("query gradient")
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
-        *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
-        SLOPE=call.mechanism.gpu.slope,
-        **call.constants(chosen),
-    )
+    for ordered in schedule.layouts:
+        softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
+            *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
+            *(*schedule[:3], sizes, *call.geometry),
+            SLOPE=call.mechanism.gpu.slope,
+            orders=orders_of(schedule),
+            ORDERED=ordered,
+            **call.constants(chosen),
+        )
     return grad_q
 
 
 def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of keys and values."""
     q, k, v = call.q, call.k, call.v
-    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
+    grad_k, grad_v = (torch.empty_like(t, dtype=call.kind) for t in (k, v))
     chosen = call.settings("key gradient")
     schedule = call.schedule(chosen, of_keys=True)
     tiles, heads = schedule.rows.shape[2], k.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
-    softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
-        *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
-        SLOPE=call.mechanism.gpu.slope,
-        **call.constants(chosen),
-    )
+    for ordered in schedule.layouts:
+        softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
+            *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
+            *(*schedule[:3], sizes, *call.geometry),
+            SLOPE=call.mechanism.gpu.slope,
+            orders=orders_of(schedule),
+            ORDERED=ordered,
+            **call.constants(chosen),
+        )
     return grad_k, grad_v
 
 
@@ -355,8 +346,9 @@ class TritonAttention(torch.autograd.Function):
         *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
-        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
-        out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v))
+        kind, taken = q.dtype, operand_type(at, q)
+        q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
+        out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v, kind))
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k, v, out, lse, *fields)
         ctx.set_materialize_grads(False)
@@ -367,11 +359,13 @@ class TritonAttention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *fields = ctx.saved_tensors
-        q, k, v = (in_rows_of_channels(t) for t in (q, k, v))
+        taken = operand_type(ctx.at, q)  # an operator keeps them as they were
+        q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
-        call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v)
+        call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v, out.dtype)
+        grad_out = grad_out.to(taken)
         grads = [query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)]
         return None, None, *grads, *field_gradients(call, ctx.needs_input_grad[5:], grad_out, lse, delta)

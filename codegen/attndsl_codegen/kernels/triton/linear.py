@@ -12,15 +12,15 @@ from attndsl_codegen.kernels.contracted import contracted, scaled_sum, token_dec
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.softmax import per_kv_head, per_query_head
 from attndsl_codegen.kernels.triton.configurations import architecture_of, configuration
-from attndsl_codegen.kernels.triton.launch import (
+from attndsl_codegen.kernels.triton.launch import refused, why_not_triton
+from attndsl_codegen.kernels.triton.running import running_products_kernel
+from attndsl_codegen.kernels.triton.strides import (
     for_any_size,
     in_rows_of_channels,
+    operand_type,
     padded,
-    refused,
     row_steps,
-    why_not_triton,
 )
-from attndsl_codegen.kernels.triton.running import running_products_kernel
 
 
 def causal_products(
@@ -33,7 +33,8 @@ def causal_products(
     if problem is not None:
         refused(at, problem)
         return contracted(mechanism, at, q, k, v)
-    kind, scale = v.dtype, mechanism.scale(at)
+    kind, scale, taken = v.dtype, mechanism.scale(at), operand_type(at, v)
+    q, k, v = (t.to(taken) for t in (q, k, v))
     if kind == torch.float16:  # long sums, and the gradients of divisions by them, leave its range
         q, k, v = q.float(), k.float(), v.float()
     decay = None if mechanism.decay is None else token_decay(mechanism, at, q)

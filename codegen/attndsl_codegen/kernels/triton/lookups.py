@@ -13,7 +13,7 @@ from attndsl_codegen.kernels.fields import Field, FieldAt
 from attndsl_codegen.kernels.masks import EVALUATED, tile_masks
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiles import Bricks
-from attndsl_codegen.kernels.triton.launch import Call, for_any_size, row_steps
+from attndsl_codegen.kernels.triton.launch import Call
 from attndsl_codegen.kernels.triton.lookup_gradient import softmax_lookup_gradient_kernel
 from attndsl_codegen.kernels.triton.schedule import (
     KnownSchedule,
@@ -22,6 +22,7 @@ from attndsl_codegen.kernels.triton.schedule import (
     remembered,
     visited_pairs,
 )
+from attndsl_codegen.kernels.triton.strides import for_any_size, row_steps
 from attndsl_codegen.kernels.triton.sums import summation_tables, sums_by_table
 
 MOST_SENT = 1 << 26

@@ -14,10 +14,7 @@ from attndsl_codegen.kernels.softmax import per_query_head
 from attndsl_codegen.kernels.triton.configurations import Configuration, brick
 from attndsl_codegen.kernels.triton.launch import (
     Call,
-    for_any_size,
-    in_rows_of_channels,
     refused,
-    row_steps,
     why_not_triton,
 )
 from attndsl_codegen.kernels.triton.pairs import (
@@ -26,6 +23,12 @@ from attndsl_codegen.kernels.triton.pairs import (
     paired_query_gradient_kernel,
 )
 from attndsl_codegen.kernels.triton.schedule import Schedule, cached_schedule
+from attndsl_codegen.kernels.triton.strides import (
+    for_any_size,
+    in_rows_of_channels,
+    operand_type,
+    row_steps,
+)
 
 ROWS = 16
 """Tokens of one factor in a key tile; there are more of the other one."""
@@ -72,14 +75,14 @@ class PairCall(Call):
 def pairs_forward(call: PairCall) -> tuple[Tensor, Tensor]:
     """Output, and natural log-sum-exp in float32."""
     q, k, v = call.q, call.k, call.v
-    out = q.new_empty(*q.shape[:3], v.shape[-1])
+    out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=call.kind)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     chosen, constants = call.settings_of("pair forward")
     schedule = call.schedule_of(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     paired_forward_kernel[(tiles * heads * q.shape[0],)](
-        *(q, *k, *v, out, lse, row_steps(q, *k, *v, out), schedule.rows, schedule.runs, sizes),
+        *(q, *k, *v, out, lse, row_steps(q, *k, *v, out), *schedule[:3], sizes),
         *call.geometry,
         **constants,
     )
@@ -93,14 +96,14 @@ def pairs_query_gradient(call: PairCall, backward: tuple[Tensor, Tensor, Tensor]
         backward: the gradient of the output, log-sum-exps, and `delta` of the kernels.
     """
     q, k, v = call.q, call.k, call.v
-    grad_q = torch.empty_like(q)
+    grad_q = torch.empty_like(q, dtype=call.kind)
     chosen, constants = call.settings_of("pair query gradient")
     schedule = call.schedule_of(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
     paired_query_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, *k, *v, *backward, grad_q, row_steps(q, *k, *v, backward[0], grad_q)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
+        *(*schedule[:3], sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         **constants,
     )
@@ -112,7 +115,7 @@ def pairs_key_gradients(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of the first factors, or of the second ones."""
     q, (k, rows_k), (v, rows_v) = call.q, *((f if first else f[::-1]) for f in (call.k, call.v))
-    grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)
+    grad_k, grad_v = (torch.empty_like(t, dtype=call.kind) for t in (k, v))
     chosen, constants = call.settings_of("pair key gradient")
     schedule = call.schedule_of(chosen, of_keys=True, first=first)
     tiles, heads = -(-k.shape[2] // chosen.keys), k.shape[1]
@@ -120,7 +123,7 @@ def pairs_key_gradients(
     sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
     paired_key_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(*tensors, *backward, grad_k, grad_v, row_steps(*tensors, backward[0], grad_k, grad_v)),
-        *(schedule.rows, schedule.runs, sizes, *call.geometry),
+        *(*schedule[:2], sizes, *call.geometry),
         SLOPE=call.mechanism.gpu.slope,
         FIRST=first,
         **constants,
@@ -136,8 +139,9 @@ class TritonPairs(torch.autograd.Function):
         ctx: Any, mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, *factors: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp."""
-        q, k1, k2, v1, v2 = (in_rows_of_channels(t) for t in (q, *factors))
-        out, lse = pairs_forward(PairCall(mechanism, at, q, Factors(k1, k2), Factors(v1, v2)))
+        kind, taken = q.dtype, operand_type(at, q)
+        q, k1, k2, v1, v2 = (in_rows_of_channels(t.to(taken)) for t in (q, *factors))
+        out, lse = pairs_forward(PairCall(mechanism, at, q, Factors(k1, k2), Factors(v1, v2), kind))
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k1, k2, v1, v2, out, lse)
         ctx.set_materialize_grads(False)
@@ -152,8 +156,8 @@ class TritonPairs(torch.autograd.Function):
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
-        call = PairCall(ctx.mechanism, ctx.at, q, Factors(k1, k2), Factors(v1, v2))
-        backward = grad_out, lse, delta
+        call = PairCall(ctx.mechanism, ctx.at, q, Factors(k1, k2), Factors(v1, v2), out.dtype)
+        backward = grad_out.to(q.dtype), lse, delta
         (grad_k1, grad_v1), (grad_k2, grad_v2) = (
             pairs_key_gradients(call, backward, first) for first in (True, False)
         )

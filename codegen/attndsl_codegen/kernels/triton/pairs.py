@@ -33,6 +33,7 @@ def paired_forward_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
@@ -57,7 +58,7 @@ def paired_forward_kernel(
     """
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
     kv_head = head // sizes[3]
@@ -126,6 +127,7 @@ def paired_query_gradient_kernel(
     strides,
     rows,
     runs,
+    turns,
     sizes,
     extents,
     env,
@@ -151,7 +153,7 @@ def paired_query_gradient_kernel(
     """
     program = tl.program_id(0)
     tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = program % tiles
+    tile = tl.load(turns + program % tiles)
     head = program // tiles % sizes[2]
     batch = program // tiles // sizes[2]
     kv_head = head // sizes[3]

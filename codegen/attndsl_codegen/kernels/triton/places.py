@@ -42,6 +42,34 @@ def slot_places(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
 
 
 @jit
+def ordered_places(tile, slot, extents, order, steps, batch, head, SLOTS: tl.constexpr):
+    """As `slot_places`, of tiles of `SLOTS` tokens in an order that is read from memory.
+
+    Args:
+        order: the tokens in their order, (layers, tokens).
+        steps: of layers by batch element and head, as for `plain`.
+    """
+    sides = [plain(extent) for extent in extents]
+    layer = batch.to(tl.int64) * plain(steps[0]) + head * plain(steps[1])
+    place = tile * SLOTS + slot
+    if len(sides) == 1:  # type: ignore[arg-type]
+        exists = place < sides[0]
+        token = tl.load(order + layer * sides[0] + place, mask=exists, other=0)
+        return (token,), token, exists
+    elif len(sides) == 2:  # noqa: RET505  # type: ignore[arg-type]
+        count = sides[0] * sides[1]
+        exists = place < count
+        token = tl.load(order + layer * count + place, mask=exists, other=0)
+        return (token // sides[1], token % sides[1]), token, exists
+    else:
+        count = sides[0] * sides[1] * sides[2]
+        exists = place < count
+        token = tl.load(order + layer * count + place, mask=exists, other=0)
+        row = token // sides[2]
+        return (row // sides[1], row % sides[1], token % sides[2]), token, exists
+
+
+@jit
 def tiles_along(extent, SIDE: tl.constexpr, STEP: tl.constexpr):
     """The tiles along one axis, all its residue classes together."""
     if STEP == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,18 +16,22 @@ from attndsl_codegen.kernels.masks import mask_classes
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import visible_tiles
 from attndsl_codegen.kernels.tiles import Bricks
+from attndsl_codegen.kernels.triton.label_order import LabelOrder, label_order
 from attndsl_codegen.kernels.triton.labels import (
     MOST_PLANNED,
     Candidates,
     bytes_planned,
     planned_candidates,
     runs_of_labels,
+    share_of_sizes,
 )
 
 MAX_SCHEDULES = 64
 """Schedules that are remembered."""
 MOST_EVALUATED = 1 << 26
 """Pairs of tokens; up to so many, tiles that bounds leave open are evaluated, and empty ones dropped."""
+LEAST_SORTED = 0.25
+"""Tokens go by their labels where sizes alone let queries see at least this part of the keys."""
 
 
 class Schedule(NamedTuple):
@@ -36,10 +41,22 @@ class Schedule(NamedTuple):
         rows: (batch | 1, heads | 1, tiles, 4): the first run and the number of tiles, of full tiles and of
             partial ones.
         runs: (runs + 1, 2), the first tile of the other side and the length; the last one is never visited.
+        turns: (tiles,), the order in which tiles are computed: those that visit most come first, so that none
+            of them is left alone at the end.
+        order: the `LabelOrder` of the tokens that make up tiles; None where tiles are bricks.
     """
 
     rows: Tensor
     runs: Tensor
+    turns: Tensor
+    order: Any = None
+
+    @property
+    def layouts(self) -> tuple[bool | None, ...]:
+        """Whether kernels read the order, for each launch; one of them works. None if there is none."""
+        if self.order is None:
+            return (None,)
+        return (False, True) if self.order.axes == 1 else (True,)
 
     @property
     def steps(self) -> tuple[int, int]:
@@ -82,7 +99,7 @@ def cached_schedule(
 
     def make() -> Schedule:
         made = make_schedule(mechanism, at, tiles, shape, of_keys)
-        return Schedule(made.rows.to(at["device"]), made.runs.to(at["device"]))
+        return Schedule(*(table.to(at["device"]) for table in made[:3]))
 
     found: Schedule = remembered(SCHEDULES, sizes, (), make)
     del SCHEDULES[MAX_SCHEDULES:]
@@ -99,17 +116,62 @@ def labelled_schedule(
     """A schedule that device operations alone make of the fields; arguments as of `cached_schedule`."""
     layers = layers_of(mechanism, shape)
     extents = tuple(at[name].extents for name in mechanism.mask_fields)
-    sizes = ("candidates", mechanism, *numbers_of(at), tiles, layers, extents, of_keys)
-    candidates: Candidates = remembered(
-        CANDIDATES,
-        sizes,
-        (),
-        lambda: planned_candidates(mechanism, at, bricks(mechanism, at, tiles), layers, of_keys),
-    )
+    by_head = orders_by_head(mechanism, at)
+    sizes = ("candidates", mechanism, *numbers_of(at), tiles, layers, extents, by_head, of_keys)
+
+    def make() -> Candidates:
+        sides = bricks(mechanism, at, tiles)
+        ordered = mechanism.same_labels is not None and goes_by_labels(mechanism, at, sides, shape)
+        if ordered:
+            sides = tiles_in_order(sides[0]), tiles_in_order(sides[1])
+        return planned_candidates(mechanism, at, sides, layers, of_keys, ordered)
+
+    candidates: Candidates = remembered(CANDIDATES, sizes, (), make)
     bytes_so_far = itertools.accumulate(bytes_planned(known.made) for known in CANDIDATES)
     del CANDIDATES[max(1, sum(total <= MOST_PLANNED for total in bytes_so_far)) :]
     with torch.no_grad():
-        return Schedule(*runs_of_labels(mechanism, at, candidates, layers[0]))
+        order = known_order(mechanism, at) if candidates.ordered else None
+        rows, runs = runs_of_labels(mechanism, at, candidates, layers[0], order)
+        return Schedule(rows, runs, heaviest_first(rows), order)
+
+
+def heaviest_first(rows: Tensor) -> Tensor:
+    """`turns` of a schedule: by what all batch elements and heads visit together; ties as they come."""
+    visited = (rows[..., 1] + rows[..., 3]).sum((0, 1))
+    return visited.argsort(stable=True, descending=True).int()
+
+
+def orders_by_head(mechanism: type[Mechanism], at: dict[str, Any]) -> bool:
+    """Whether heads have labels of their own."""
+    return mechanism.same_labels is not None and any(at[n].data.shape[1] > 1 for n in mechanism.same_labels)
+
+
+def goes_by_labels(
+    mechanism: type[Mechanism], at: dict[str, Any], tiles: tuple[Bricks, Bricks], shape: tuple[int, int]
+) -> bool:
+    """Whether tiles are to be of tokens in the order of their labels; sizes decide, labels are not known.
+
+    Kernels that read key heads for several query heads have one order of keys for all of these.
+    """
+    if "offset" in at or any(side.residues for side in tiles):
+        return False
+    if orders_by_head(mechanism, at) and at.get("key heads", shape[1]) != shape[1]:
+        return False
+    return share_of_sizes(mechanism, at, tiles, layers_of(mechanism, shape)[1]) >= LEAST_SORTED
+
+
+def tiles_in_order(side: Bricks) -> Bricks:
+    """As many tokens to a tile, one after the other."""
+    return Bricks((math.prod(side.extents),), (side.slots,), clipped=False)
+
+
+def known_order(mechanism: type[Mechanism], at: dict[str, Any]) -> LabelOrder:
+    """The order of the tokens of a call: all of its launches have the same."""
+    known: dict[Any, Any] = at.get("schedules", {})
+    if "order" not in known:
+        known["order"] = label_order(mechanism, at)
+    found: LabelOrder = known["order"]
+    return found
 
 
 def numbers_of(at: dict[str, Any]) -> tuple[Any, ...]:
@@ -146,7 +208,8 @@ def make_schedule(
     owner, other = (3, 2) if of_keys else (2, 3)
     row = (pairs[:, 0] * heads + pairs[:, 1]) * count + pairs[:, owner]
     rows, runs = run_lengths(2 * row + (~full).long(), pairs[:, other], 2 * batches * heads * count)
-    return Schedule(rows.view(batches, heads, count, 4), runs)
+    rows = rows.view(batches, heads, count, 4)
+    return Schedule(rows, runs, heaviest_first(rows))
 
 
 def bricks(
