@@ -132,12 +132,12 @@ def _describe_attend(
     program: Program, name: str, op: Any, sizes: dict[str, int], fields: Any
 ) -> dict[str, Any]:
     from attndsl.analysis.attention import analyse
-    from attndsl.analysis.layout import Brick
+    from attndsl.analysis.layout import Brick, balanced
     from attndsl.analysis.proofs import prove_all
     from attndsl.ir.index import TRUE
     from attndsl.ir.text import show_named
     from attndsl.planning.residues import split_attend
-    from attndsl.planning.tiles import QUERY_SLOTS, TileChoice, balanced, choose_tiles
+    from attndsl.planning.tiles import QUERY_SLOTS, TileChoice, choose_tiles
 
     extents = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
     choice = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import lcm
 
-from attndsl.analysis.layout import Brick
+from attndsl.analysis.layout import Brick, balanced
 from attndsl.diagnostics import AttnError
 from attndsl.ir.index import TRUE, Apply, Const, Expr, Var
 from attndsl.ir.namespaces import EXACT
@@ -16,7 +16,6 @@ from attndsl.ir.tokens import Axis, Pairs
 from attndsl.ir.walk import evaluate, fields, postorder, substitute, variables
 from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.sizes import check_sizes
-from attndsl.planning.tiles import balanced
 from attndsl.simulation.complexity import fitted_pairs
 from attndsl.simulation.counts import count_tiles
 from attndsl.simulation.program import pass_factor, simulate_program

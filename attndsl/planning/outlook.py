@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from attndsl.analysis.layout import make_layout, tile_count
+from attndsl.analysis.layout import balanced, make_layout, tile_count
 from attndsl.diagnostics import AttnError
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
@@ -14,7 +14,6 @@ from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.ranking import Ranking
 from attndsl.planning.simulate import EXTENTS as LONG
 from attndsl.planning.simulate import simulate
-from attndsl.planning.tiles import balanced
 from attndsl.simulation.report import Report
 from attndsl.simulation.setting import Setting, make_setting
 
