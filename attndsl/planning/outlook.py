@@ -80,7 +80,7 @@ def _summary(program: Program, ranking: Ranking) -> list[str]:
 
 def _quick(ranking: Ranking, attend: Attend) -> bool:
     """Whether the tiles of an attend are counted in a moment."""
-    if attend.contracts or all(mask.small for _, mask in ranking.masks(attend)):
+    if attend.untiled or all(mask.small for _, mask in ranking.masks(attend)):
         return True
     sides = (tokens.extents(ranking.sizes) for tokens in (attend.query_tokens, attend.key_tokens))
     query, key = (make_layout(extents, balanced(extents, SLOTS)) for extents in sides)

@@ -27,6 +27,7 @@ MODULES = (
     "all_keys",
     "chunked",
     "contracted",
+    "paths",
     "paired",
     "triton.support",
     "triton.numbers",
