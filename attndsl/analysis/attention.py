@@ -139,10 +139,10 @@ def _keys_per_query(found: HeadClass) -> Ints:
     keys = key.tokens_in(full.key_lo, full.key_hi)
     if len(query.tile) != len(query.extents):
         lo, hi, keys = _exact_boxes(query, full.query_lo, full.query_hi, keys)
-    _add_boxes(result, lo, hi, keys)
+    add_boxes(result, lo, hi, keys)
     boxes, mask = found.inside.boxes, found.inside.mask
     whole = boxes.take(mask < 0)
-    _add_boxes(result, whole.query_lo, whole.query_hi, np.prod(whole.key_hi - whole.key_lo + 1, axis=-1))
+    add_boxes(result, whole.query_lo, whole.query_hi, np.prod(whole.key_hi - whole.key_lo + 1, axis=-1))
     flat = result.reshape(-1)
     for number in np.unique(mask[mask >= 0]):
         members = boxes.take(mask == number)
@@ -162,7 +162,7 @@ def _exact_boxes(layout: Layout, lo: Ints, hi: Ints, weight: Ints) -> tuple[Ints
     return first[exists], last[exists], weight[at]
 
 
-def _add_boxes(target: Ints, lo: Ints, hi: Ints, weight: Ints) -> None:
+def add_boxes(target: Ints, lo: Ints, hi: Ints, weight: Ints) -> None:
     """Adds a weight to every point of each box: differences at the corners, then running sums."""
     if not len(lo):
         return

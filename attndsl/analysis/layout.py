@@ -198,3 +198,15 @@ def make_layout(extents: tuple[int, ...], tile: tuple[int, ...]) -> Layout:
     if len(tile) == 1:
         return Raster(extents, tile[0])
     raise ValueError(f"a tile of {len(tile)} sizes does not fit {len(extents)} axes")
+
+
+def balanced(extents: tuple[int, ...], count: int, start: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Doubles the shortest side, the last axis first, until the tile holds `count` slots."""
+    tile = list(start or (1,) * len(extents))
+    while prod(tile) < count:
+        growing = [axis for axis, extent in enumerate(extents) if tile[axis] < extent]
+        if not growing:
+            break
+        shortest = min(growing, key=lambda axis: (tile[axis], -axis))
+        tile[shortest] *= 2
+    return tuple(tile)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attndsl.analysis.contents import box_points
-from attndsl.analysis.layout import Ints, Layout, slots, tile_count
-from attndsl.analysis.predicate import Boxes, Predicate, classes, distinct_of
+from attndsl.analysis.layout import Brick, Ints, Layout, slots, tile_count
+from attndsl.analysis.predicate import Bools, Boxes, Predicate, classes, distinct_of
 from attndsl.analysis.refine import Ranges, tile_number
 
 CHUNK = 1 << 22
@@ -57,7 +57,7 @@ def look_inside(
 ) -> tuple[OpenTiles, BoxPairs]:
     """Decides open tile pairs and the box pairs they consist of."""
     query_tiles, key_tiles = tile_number(open_.query_lo, query), tile_number(open_.key_lo, key)
-    boxes, tile_pair, part = _box_pairs(query, key, query_tiles, key_tiles)
+    boxes, tile_pair, part = _box_pairs(query, key, open_)
     must, may = predicate.decide(boxes)
     kind = np.where(must, FULL, EMPTY).astype(np.int64)
     undecided = np.flatnonzero(may & ~must)
@@ -73,8 +73,24 @@ def look_inside(
     return tiles, BoxPairs(boxes.take(kept), tile_pair[kept], np.where(kind >= 2, kind - 2, -1)[kept], masks)
 
 
-def _box_pairs(query: Layout, key: Layout, query_tiles: Ints, key_tiles: Ints) -> tuple[Boxes, Ints, Ints]:
-    """All pairs of a query piece and a key piece of each tile pair."""
+def count_inside(predicate: Predicate, query: Layout, key: Layout, open_: Ranges) -> tuple[Ints, Bools]:
+    """How many pairs of each open tile pair are visible, and whether every slot of the key tile is."""
+    boxes, tile_pair, _ = _box_pairs(query, key, open_)
+    must, may = predicate.decide(boxes)
+    visible = np.where(must, boxes.pairs, 0)
+    undecided = np.flatnonzero(may & ~must)
+    class_of, _, sums, _ = _evaluate(predicate, boxes.take(undecided))
+    visible[undecided] = sums[class_of]
+    pairs = np.bincount(tile_pair, weights=visible, minlength=len(open_)).astype(np.int64)
+    return pairs, pairs == query.tokens_in(open_.query_lo, open_.query_hi) * slots(key)
+
+
+def _box_pairs(query: Layout, key: Layout, open_: Ranges) -> tuple[Boxes, Ints, Ints]:
+    """All pairs of a query piece and a key piece of tile pairs, whose they are, and their number in it."""
+    if isinstance(query, Brick) and isinstance(key, Brick):  # pieces are whole tiles
+        boxes = Boxes(*query.hull(open_.query_lo, open_.query_lo), *key.hull(open_.key_lo, open_.key_lo))
+        return boxes, np.arange(len(boxes)), np.zeros(len(boxes), np.int64)
+    query_tiles, key_tiles = tile_number(open_.query_lo, query), tile_number(open_.key_lo, key)
     unique_q, at_q = distinct_of(query_tiles, tile_count(query))
     unique_k, at_k = distinct_of(key_tiles, tile_count(key))
     q_lo, q_hi, q_ok = query.pieces(unique_q)

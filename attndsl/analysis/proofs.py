@@ -93,7 +93,7 @@ def find_pair(predicate: Predicate, also: Expr) -> tuple[Point, Point] | None:
     _, inside = look_inside(narrowed, query, key, refined.open)
     if not len(inside.boxes):
         return None
-    box = inside.boxes.take(slice(0, 1))
+    box = inside.boxes.stretch(0, 1)
     number = int(inside.mask[0])
     at_query, at_key = (0, 0) if number < 0 else np.argwhere(inside.masks[number])[0]
     queries, keys = box_points(box.query_lo, box.query_hi)[0], box_points(box.key_lo, box.key_hi)[0]

@@ -62,14 +62,13 @@ def _halve(work: Ranges, query: Layout, key: Layout) -> Ranges:
     """Splits each pair along its longest side, counted in tokens."""
     lo = np.concatenate([work.query_lo, work.key_lo], axis=-1)
     hi = np.concatenate([work.query_hi, work.key_hi], axis=-1)
-    length = np.where(hi > lo, (hi - lo + 1) * np.array(query.tile + key.tile), -1)
-    axis = length.argmax(-1)
-    rows = np.arange(len(work))
-    middle = (lo[rows, axis] + hi[rows, axis]) // 2
-    left_hi, right_lo = hi.copy(), lo.copy()
-    left_hi[rows, axis] = middle
-    right_lo[rows, axis] = middle + 1
-    lo, hi = np.concatenate([lo, right_lo]), np.concatenate([left_hi, hi])
+    length = (hi - lo + 1) * np.array(query.tile + key.tile)
+    length[hi == lo] = -1
+    place = np.arange(0, lo.size, lo.shape[1]) + length.argmax(-1)
+    middle = (lo.ravel()[place] + hi.ravel()[place]) // 2
+    lo, hi = np.concatenate([lo, lo]), np.concatenate([hi, hi])
+    hi.reshape(-1)[place] = middle
+    lo.reshape(-1)[place + lo.size // 2] = middle + 1
     axes = len(query.grid)
     return Ranges(lo[:, :axes], hi[:, :axes], lo[:, axes:], hi[:, axes:])
 

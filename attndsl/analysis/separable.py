@@ -12,16 +12,20 @@ from functools import cached_property, partial
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
-from attndsl.analysis.attention import HeadPredicate, analyse_class
-from attndsl.analysis.layout import Brick, Ints, Layout, slots, tile_count
+from attndsl.analysis.attention import add_boxes
+from attndsl.analysis.layout import Brick, Ints, Layout, balanced, ragged, slots, tile_count
+from attndsl.analysis.partial import count_inside
 from attndsl.analysis.predicate import Predicate
-from attndsl.analysis.schedule import FULL, Schedule
+from attndsl.analysis.refine import refine, tile_number
 from attndsl.ir.index import TRUE, Apply, Expr
 from attndsl.ir.walk import fields, variables
 
 SMALL = 1 << 20
 """Pairs up to which a factor is looked at pair by pair; larger ones are refined by bounds."""
+ONE_TILE, SMALL_SLOTS = 1 << 24, 128
+"""A single pair of tiles with more pairs than that is counted by tiles of so many slots."""
 
 Tile = tuple[int, ...]
 
@@ -57,8 +61,9 @@ class Factor:
         """Counts at tiles of boxes over its own axes."""
         found = self._by_tiles.get((query.tile, key.tile))
         if found is None:
+            everything = self.predicate.condition is TRUE
             count = self._added_up if self.small else partial(refined_counts, self.predicate)
-            found = count(query, key)
+            found = _all_visible(query, key) if everything else count(query, key)
             self._by_tiles[query.tile, key.tile] = found
         return found
 
@@ -68,13 +73,13 @@ class Factor:
         return {}
 
     @cached_property
-    def _sums(self) -> Ints:
+    def _sums(self) -> NDArray[np.int32]:
         """How many pairs before each place, along every axis, are visible."""
         sides = [tuple(extent for _, extent in side) for side in _sides(self.predicate)]
         points = [np.stack(np.unravel_index(np.arange(prod(side)), side), -1) for side in sides]
-        sums = self.predicate.points(*points).reshape(sides[0] + sides[1]).astype(np.int64)
+        sums = self.predicate.points(*points).reshape(sides[0] + sides[1]).astype(np.int32)  # at most SMALL
         for axis in range(sums.ndim):
-            sums = sums.cumsum(axis)
+            sums = sums.cumsum(axis, dtype=np.int32)
         return np.pad(sums, [(1, 0)] * sums.ndim)
 
     def _added_up(self, query: Brick, key: Brick) -> VisitCounts:
@@ -86,7 +91,7 @@ class Factor:
         pairs = self._sums[np.ix_(*ends)]
         for axis in range(pairs.ndim):
             pairs = np.diff(pairs, axis=axis)
-        pairs = pairs.reshape(prod(query.grid), prod(key.grid))
+        pairs = pairs.reshape(prod(query.grid), prod(key.grid)).astype(np.int64)
         tokens = np.ones(1, dtype=np.int64)
         for side in ends[: len(query.tile)]:
             tokens = np.multiply.outer(tokens, np.diff(side)).ravel()
@@ -132,6 +137,14 @@ class Separated:
         return VisitCounts(pairs, full.ravel(), visited.ravel())
 
 
+def _all_visible(query: Brick, key: Brick) -> VisitCounts:
+    """The counts of a mask that hides nothing; a key tile with empty slots is never full."""
+    grid, empty = key.grid, ragged(key)
+    full = prod(tiles - int(last) for tiles, last in zip(grid, empty))
+    rows = np.ones(tile_count(query), dtype=np.int64)
+    return VisitCounts(prod(query.extents) * prod(key.extents), rows * full, rows * prod(grid))
+
+
 def along(layout: Brick, axes: tuple[int, ...]) -> Brick:
     """The layout on some of its axes."""
     return Brick(tuple(layout.extents[axis] for axis in axes), tuple(layout.tile[axis] for axis in axes))
@@ -139,14 +152,27 @@ def along(layout: Brick, axes: tuple[int, ...]) -> Brick:
 
 def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
     """Exact counts by refinement, for any layout."""
-    found = analyse_class(HeadPredicate((0,), None, predicate), query, key)
-    schedule = found.schedule
-    full = _per_row(schedule, np.where(schedule.mask_class == FULL, schedule.length, 0))
-    return VisitCounts(found.counts.pairs, full, _per_row(schedule, schedule.length))
+    if tile_count(query) == tile_count(key) == 1 and slots(query) * slots(key) > ONE_TILE:
+        return _in_one_tile(predicate, query, key)
+    found = refine(predicate, query, key)
+    ranges, open_ = found.full, found.open
+    full = np.zeros(query.grid, dtype=np.int64)
+    add_boxes(full, ranges.query_lo, ranges.query_hi, np.prod(ranges.key_hi - ranges.key_lo + 1, axis=-1))
+    pairs, whole = count_inside(predicate, query, key, open_)
+    row, count = tile_number(open_.query_lo, query), tile_count(query)
+    rows = full.ravel() + np.bincount(row[whole], minlength=count)
+    visited = rows + np.bincount(row[(pairs > 0) & ~whole], minlength=count)
+    queries = query.tokens_in(ranges.query_lo, ranges.query_hi)
+    total = int((queries * key.tokens_in(ranges.key_lo, ranges.key_hi)).sum() + pairs.sum())
+    return VisitCounts(total, rows, visited)
 
 
-def _per_row(schedule: Schedule, weights: Ints) -> Ints:
-    return np.bincount(schedule.row, weights=weights, minlength=tile_count(schedule.query)).astype(np.int64)
+def _in_one_tile(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
+    """One pair of tiles that holds everything: too many pairs to look at, so smaller tiles are counted."""
+    small = [Brick(side.extents, balanced(side.extents, SMALL_SLOTS)) for side in (query, key)]
+    pairs = refined_counts(predicate, *small).pairs
+    every = np.prod(query.extents) * slots(key)
+    return VisitCounts(pairs, np.array([int(pairs == every)]), np.array([int(pairs > 0)]))
 
 
 def factors(predicate: Predicate) -> list[Factor]:

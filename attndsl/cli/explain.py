@@ -119,6 +119,7 @@ def _decoding_words(decoding: dict[str, Any]) -> str:
 UNTILED = {
     "all_keys": "one tile, since every query sees every key",
     "contracted": "for the counts alone; sums over keys come first, so it runs without tiles",
+    "along_paths": "for the counts alone; weights fade along lines of the grid, so it runs without tiles",
     "chunked": "for the counts alone; it runs in chunks of queries against every key",
 }
 """Why the tiles of an attend are what they are, by kernel; others visit tiles chosen for their mask."""
@@ -132,12 +133,12 @@ def _describe_attend(
     program: Program, name: str, op: Any, sizes: dict[str, int], fields: Any
 ) -> dict[str, Any]:
     from attndsl.analysis.attention import analyse
-    from attndsl.analysis.layout import Brick
+    from attndsl.analysis.layout import Brick, balanced
     from attndsl.analysis.proofs import prove_all
     from attndsl.ir.index import TRUE
     from attndsl.ir.text import show_named
     from attndsl.planning.residues import split_attend
-    from attndsl.planning.tiles import QUERY_SLOTS, TileChoice, balanced, choose_tiles
+    from attndsl.planning.tiles import QUERY_SLOTS, TileChoice, choose_tiles
 
     extents = op.query_tokens.extents(sizes), op.key_tokens.extents(sizes)
     choice = (

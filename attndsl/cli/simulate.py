@@ -57,10 +57,9 @@ def main(args: argparse.Namespace) -> int:
     program = load_program(args)
     setting = read_setting(args)
     extents = read_sizes(program, args, EXTENTS)
-    from attndsl.picture.output import check_outputs
     from attndsl.study.study import Questions, answer
 
-    outputs = check_outputs([args.plot] if args.plot else [], args.force)
+    outputs = _outputs(args)
     questions = Questions(args.sweep, args.advise, args.share, args.dense_steps)
     forced = Forced(args.tile_q, args.tile_k)
     if args.from_kernel:
@@ -81,6 +80,15 @@ def main(args: argparse.Namespace) -> int:
 
         print_study(Console(highlight=False), study)
     return 0
+
+
+def _outputs(args: argparse.Namespace) -> list[Path]:
+    """The pictures asked for."""
+    if not args.plot:
+        return []
+    from attndsl.picture.output import check_outputs
+
+    return check_outputs([args.plot], args.force)
 
 
 def _read_kernels(

@@ -48,14 +48,21 @@ def _logarithm(times: Expr) -> Expr | None:
 
 def _is_positive(base: Expr) -> bool:
     """Whether a base, a number or one of every head, is positive."""
+    ends = ends_of(base)
+    return ends is not None and ends[0] > 0
+
+
+def ends_of(base: Expr) -> tuple[float, float] | None:
+    """The least and the greatest value of a number, or of one of every head; None if it is neither."""
     match base:
         case Const(value):
-            return value > 0
+            return float(value), float(value)
     if variables(base) != {HEAD} or fields(base):
-        return False
+        return None
     import numpy as np  # few programs need it here, and start-up would wait for it
 
-    return bool((np.asarray(evaluate(base, {HEAD: np.arange(MOST_HEADS)}, Arrays(np, np.float64))) > 0).all())
+    values = np.asarray(evaluate(base, {HEAD: np.arange(MOST_HEADS)}, Arrays(np, np.float64)))
+    return float(values.min()), float(values.max())
 
 
 def _apart(expr: Expr) -> Apart | None:

@@ -97,7 +97,7 @@ def _count_open(predicate: Predicate, query: Brick, key: Brick, open_: Ranges) -
     if boxes.pairs[first].sum() <= EVALUATED or finer == (query, key):
         tiles, _ = look_inside(predicate, query, key, chosen)
         return _collected(chosen, (query, key), tiles.query, tiles.key, tiles.pairs)[member]
-    parts = [chosen.take(slice(at, at + REFINED)) for at in range(0, len(chosen), REFINED)]
+    parts = [chosen.stretch(at, at + REFINED) for at in range(0, len(chosen), REFINED)]
     return np.concatenate([_count_finer(predicate, (query, key), finer, part) for part in parts])[member]
 
 

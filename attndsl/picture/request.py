@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import prod
 
-from attndsl.analysis.layout import Layout, make_layout, tile_count
+from attndsl.analysis.layout import Layout, balanced, make_layout, tile_count
 from attndsl.analysis.predicate import Predicate
 from attndsl.diagnostics import fail
 from attndsl.ir.index import TRUE
@@ -24,7 +24,7 @@ from attndsl.picture.problems import (
     TooLargeToShow,
 )
 from attndsl.picture.tilemap import estimated_runs
-from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS, balanced
+from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS
 
 MAX_TOKENS = 1 << 24
 """Tokens of a set that a picture can show."""

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from attndsl.analysis.attention import analyse
-from attndsl.analysis.layout import Brick
+from attndsl.analysis.layout import Brick, balanced
 from attndsl.ir.index import TRUE, Expr
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend
@@ -19,7 +19,7 @@ from attndsl.ir.text import show
 from attndsl.ir.walk import evaluate, variables
 from attndsl.planning.plan import sample_fields
 from attndsl.planning.sizes import Sizes, completed
-from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS, balanced
+from attndsl.planning.tiles import KEY_SLOTS, QUERY_SLOTS
 
 
 @dataclass(frozen=True)

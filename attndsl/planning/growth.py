@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import lcm
 
-from attndsl.analysis.layout import Brick
+from attndsl.analysis.layout import Brick, balanced
 from attndsl.diagnostics import AttnError
 from attndsl.ir.index import TRUE, Apply, Const, Expr, Var
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend
+from attndsl.ir.paths import by_lines_or_pairs
 from attndsl.ir.program import Program
 from attndsl.ir.tokens import Axis, Pairs
 from attndsl.ir.walk import evaluate, fields, postorder, substitute, variables
 from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.sizes import check_sizes
-from attndsl.planning.tiles import balanced
 from attndsl.simulation.complexity import fitted_pairs
 from attndsl.simulation.counts import count_tiles
 from attndsl.simulation.program import pass_factor, simulate_program
@@ -69,7 +69,7 @@ def formula_error(formula: Expr, program: Program, extents: Mapping[str, int], r
     """
     setting = report.setting
     known = {**setting.sizes(program, extents), "d": setting.dim}
-    tiled = all(attend.part is not None or attend.tiling.attend.contracts for attend in report.attends)
+    tiled = all(attend.part is not None or attend.tiling.attend.untiled for attend in report.attends)
     counted = report.flops / (setting.batch * pass_factor(setting))
     if not tiled or not counted or setting.queries is not None or not variables(formula) <= known.keys():
         return 0.0
@@ -82,6 +82,8 @@ def _attend_flops(program: Program, op: Attend) -> Expr:
         heads = Const(1) if op.type.heads is None else op.type.heads
         queries, keys = (_tokens(tokens.axes) for tokens in (op.query_tokens, op.key_tokens))
         return 2 * heads * op.score_width * op.type.width * (queries + keys)
+    if op.paths is not None:
+        return path_flops(op)
     match _pairs(program, op):
         case None:
             return op.flops()
@@ -89,6 +91,15 @@ def _attend_flops(program: Program, op: Attend) -> Expr:
             return twice * _half_of_pair(op)
         case pairs:
             return substitute(op.flops(), {"pairs": pairs})
+
+
+def path_flops(op: Attend) -> Expr:
+    """Operations of an attend whose weights fade along paths, over all heads."""
+    heads = Const(1) if op.type.heads is None else op.type.heads
+    assert op.score_width is not None
+    assert op.type.width is not None
+    extents = tuple(axis.extent for axis in op.query_tokens.axes)
+    return heads * by_lines_or_pairs(len(op.paths or ()), extents, op.score_width, op.type.width)
 
 
 def _half_of_pair(op: Attend) -> Expr:
@@ -158,6 +169,8 @@ def _terms(formula: Expr) -> tuple[Expr, ...]:
     match formula:
         case Apply("+", terms):
             return tuple(inner for term in terms for inner in _terms(term))
+        case Apply("min", (first, *_)):  # the others grow faster
+            return _terms(first)
         case Apply("//", (inner, Const() as below)):
             return tuple(term // below for term in _terms(inner))
         case Apply("*", factors):

@@ -43,7 +43,7 @@ def plan_on_host(
     for value in program.attends:
         if value.name in tiles:
             found = _tiled(value.op, tiles[value.name], sizes, fields)
-        elif value.op.kernel == "contracted":
+        elif value.op.untiled:
             planned[value.name] = plan_attend(value.op, sizes, setting, fields)
             continue
         else:

@@ -60,9 +60,9 @@ def plan_attend(
     Raises:
         AttnError: the tiles asked for do not fit, or none does.
     """
-    if attend.contracts:
+    if attend.untiled:
         why = "sums over keys come first, so there are no tiles"
-        return Planned(Tiling(attend, (), (), "contracted", why), None)
+        return Planned(Tiling(attend, (), (), "contracted" if attend.contracts else "lines", why), None)
     if not forced and max(widths_of(attend, sizes)) > MOST_WIDTH:
         why = "too wide for tiles: plain products and a softmax"
         return Planned(Tiling(attend, (), (), "unfused", why), None)

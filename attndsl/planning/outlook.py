@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from attndsl.analysis.layout import make_layout, tile_count
+from attndsl.analysis.layout import balanced, make_layout, tile_count
 from attndsl.diagnostics import AttnError
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
@@ -14,7 +14,6 @@ from attndsl.planning.plan import sample_fields, sizes_near
 from attndsl.planning.ranking import Ranking
 from attndsl.planning.simulate import EXTENTS as LONG
 from attndsl.planning.simulate import simulate
-from attndsl.planning.tiles import balanced
 from attndsl.simulation.report import Report
 from attndsl.simulation.setting import Setting, make_setting
 
@@ -81,7 +80,7 @@ def _summary(program: Program, ranking: Ranking) -> list[str]:
 
 def _quick(ranking: Ranking, attend: Attend) -> bool:
     """Whether the tiles of an attend are counted in a moment."""
-    if attend.contracts or all(mask.small for _, mask in ranking.masks(attend)):
+    if attend.untiled or all(mask.small for _, mask in ranking.masks(attend)):
         return True
     sides = (tokens.extents(ranking.sizes) for tokens in (attend.query_tokens, attend.key_tokens))
     query, key = (make_layout(extents, balanced(extents, SLOTS)) for extents in sides)

@@ -8,7 +8,7 @@ from itertools import islice, product
 from typing import ClassVar
 
 from attndsl.diagnostics import AttnError, Diagnostic, Note, fail
-from attndsl.ir.index import ArithmeticProblem, Const, Var
+from attndsl.ir.index import Apply, ArithmeticProblem, Const, Expr, Var
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.problem import Problem
 from attndsl.ir.program import Program
@@ -170,6 +170,7 @@ class SizeSearch:
         derived = [extent for extent in extents if variables(extent) == {symbol}]
         every_pair = any(len(r.coordinates) > 1 for r in alone)
         most = self.pairwise if every_pair else max(4 * target, 160)
+        most = min([most, *(limit for r in alone for limit in _limits(r.condition, symbol))])
         fitting = (
             value
             for value in _nearest(target, most)
@@ -186,9 +187,16 @@ class SizeSearch:
         return True
 
 
+def _limits(condition: Expr, symbol: str) -> Iterator[int]:
+    """What a symbol must stay below, where the condition says no more than that."""
+    match condition:
+        case Apply("<=", (Var(name), Const(int() as greatest))) if name == symbol:
+            yield greatest + 1
+
+
 def _nearest(target: int, most: int) -> Iterator[int]:
     """The numbers from 1 to `most - 1`, those next to the target first, of two equally near the smaller."""
-    for distance in range(most + target):
+    for distance in range(max(0, target - most), most + target):
         for value in dict.fromkeys((target - distance, target + distance)):
             if 1 <= value < most:
                 yield value

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attndsl.analysis.attention import HeadPredicate, head_classes
-from attndsl.analysis.layout import Brick, slots, tile_count
+from attndsl.analysis.layout import Brick, balanced, slots, tile_count
 from attndsl.analysis.refine import in_stretches, sampled_visits
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
@@ -178,18 +178,6 @@ def candidates(extents: tuple[int, ...], count: int) -> Iterator[tuple[int, ...]
         line = tuple(min(count, _power_above(e)) if at == axis else 1 for at, e in enumerate(extents))
         found[balanced(extents, count, start=line)] = None
     yield from found
-
-
-def balanced(extents: tuple[int, ...], count: int, start: tuple[int, ...] = ()) -> tuple[int, ...]:
-    """Doubles the shortest side, the last axis first, until the tile holds `count` slots."""
-    tile = list(start or (1,) * len(extents))
-    while prod(tile) < count:
-        growing = [axis for axis, extent in enumerate(extents) if tile[axis] < extent]
-        if not growing:
-            break
-        shortest = min(growing, key=lambda axis: (tile[axis], -axis))
-        tile[shortest] *= 2
-    return tuple(tile)
 
 
 def _power_above(extent: int) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from attndsl.ir.index import Expr
+from attndsl.ir.index import Const, Expr
 from attndsl.ir.namespaces import EXACT
 from attndsl.ir.ops import Attend, Learn, Op
 from attndsl.ir.ops.base import size
+from attndsl.ir.paths import by_lines_or_pairs
 from attndsl.ir.program import Program, Value
 from attndsl.ir.tokens import Pairs, Relation
 from attndsl.ir.types import FeatureType
@@ -70,6 +71,20 @@ def contracted_work(value: Value[Attend], sizes: Mapping[str, int], batch: int, 
         flops += 2 * heads * queries * min(CHUNK, keys) * (score + out)
     elements = heads * (queries * (score + out) + keys * (score + out))
     return Work(value.name, batch * flops, batch * elements * DTYPE_BYTES[dtype], 2)
+
+
+def path_work(value: Value[Attend], sizes: Mapping[str, int], batch: int, dtype: str) -> Work:
+    """Products whose weights fade along paths: line by line, or pair by pair where that is less."""
+    op = value.op
+    paths = op.paths or ()
+    heads = count_of(op.type.heads, sizes)
+    score, out = widths_of(op, sizes)
+    extents = op.query_tokens.extents(sizes)
+    queries = op.query_tokens.count(sizes)
+    sides = tuple(Const(extent) for extent in extents)
+    flops = heads * int(evaluate(by_lines_or_pairs(len(paths), sides, Const(score), Const(out)), {}, EXACT))
+    elements = heads * queries * (2 * (score + out) + len(paths) * sum(extents))
+    return Work(value.name, batch * flops, batch * elements * DTYPE_BYTES[dtype], 4 * len(paths))
 
 
 def unfused_work(value: Value[Attend], sizes: Mapping[str, int], batch: int, dtype: str) -> Work:

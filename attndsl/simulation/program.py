@@ -16,6 +16,7 @@ from attndsl.simulation.operators import (
     contracted_work,
     count_of,
     operator_work,
+    path_work,
     peak_bytes,
     stays_in_dense,
     unfused_work,
@@ -106,7 +107,7 @@ def _prepare(
                 if work is not None:
                     attends[value.name] = work
                     continue
-                work_of = contracted_work if op.contracts else unfused_work
+                work_of = contracted_work if op.contracts else path_work if op.paths else unfused_work
                 others.append(work_of(_attend(value), sizes, setting.batch, setting.dtype))
             case _:
                 work = operator_work(program, value, sizes, setting.batch, setting.dtype)

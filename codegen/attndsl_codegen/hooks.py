@@ -51,8 +51,9 @@ class HookPrinter:
     class_name: str
 
     def lines(self) -> list[str]:
-        """The class definition; before it, the functions that Triton kernels need."""
+        """The class definition; before it, the functions that Triton kernels and paths need."""
         functions = [*self.triton.functions(), *self.triton.entries()] if self.on_gpu else []
+        functions += [step for number in range(len(self.op.paths or ())) for step in self._steps(number)]
         return [
             *(line for function in functions for line in [*function, "", ""]),
             f"class {self.class_name}:",
@@ -170,6 +171,10 @@ class HookPrinter:
             lines.append(f"causal = {self.op.causal}")
             if self.op.decay is None:
                 lines.append("decay = None")
+        if self.op.paths is not None:
+            orders = (path.order for path in self.op.paths)
+            listed = (f"({order}, {', '.join(self._step_names(at))})," for at, order in enumerate(orders))
+            lines += ["paths = (", *_indent(listed), ")"]
         lines.append(f'normalize = "{self.op.normalize}"')
         if self.on_gpu:
             lines += self.triton.setting()
@@ -221,6 +226,21 @@ class HookPrinter:
         return self._function(
             "decay", [expr], spelling, doc, self.program.labels, [], "Tensor", coordinates=names
         )
+
+    def _steps(self, number: int) -> list[list[str]]:
+        """The functions of the two steps of a path."""
+        path = (self.op.paths or ())[number]
+        axes = [self.op.query_tokens.axes[axis].name for axis in path.order]
+        names = self._step_names(number)
+        docs = (f"What is left of a key on its way along {axis}." for axis in axes)
+        return [
+            self._function(name, [expr], self._spelling(), doc, self.program.labels, [], "Any")[1:]
+            for name, expr, doc in zip(names, (path.first, path.second), docs)
+        ]
+
+    def _step_names(self, number: int) -> tuple[str, str]:
+        which = f"_{number + 1}" if len(self.op.paths or ()) > 1 else ""
+        return f"{function_name(self.name)}_first{which}", f"{function_name(self.name)}_second{which}"
 
     def _bounds(self) -> list[str]:
         """The mask's bounds: `i.h` becomes `i_h.lo` and `i_h.hi`, a split axis its phase and its round."""

@@ -29,6 +29,7 @@ MODULES = (
     "chunked",
     "causal",
     "contracted",
+    "paths",
     "paired",
     "triton.support",
     "triton.numbers",

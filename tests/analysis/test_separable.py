@@ -86,3 +86,42 @@ def test_contents_tell_apart_values_and_sizes():
     found = content_classes(values, lo, hi)
     assert found[0] == found[1]
     assert len(set(found.tolist())) == 3
+
+
+def test_one_large_tile_is_counted_by_smaller_ones(monkeypatch):
+    """Few of 256 * 256 * 256 pairs are visible, and nobody looks at them all."""
+    text = (
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, kron(k, k), kron(v, v), "
+        "where = abs(i - j.0) < 5 and abs(i - j.1) < 2) }"
+    )
+    predicate = head_classes(load_text(text).attends[0].op, {"n": 256})[0].predicate
+    layouts = Brick((256,), (256,)), Brick((256, 256), (256, 256))
+    monkeypatch.setattr(separable, "ONE_TILE", 1 << 20)
+    monkeypatch.setattr("attndsl.analysis.partial.CHUNK", 0)
+    monkeypatch.setattr(type(predicate), "points", limited(type(predicate).points, 1 << 20))
+    found = refined_counts(predicate, *layouts)
+    expected = sum(
+        sum(abs(i - a) < 5 for a in range(256)) * sum(abs(i - b) < 2 for b in range(256)) for i in range(256)
+    )
+    assert (found.pairs, found.totals) == (expected, (0, 1))
+
+
+def limited(points, most):
+    """The method `points`, which must not be asked for many pairs at once."""
+
+    def called(self, queries, keys):
+        found = points(self, queries, keys)
+        assert found.size <= most
+        return found
+
+    return called
+
+
+@pytest.mark.parametrize("tiles", [((4, 2), (2, 8)), ((12, 11), (12, 11)), ((5, 3), (4, 11))])
+def test_a_mask_that_hides_nothing_is_not_looked_at(tiles):
+    predicate = predicate_of("0 == 0", h=12, w=11)
+    query, key = (Brick((12, 11), tile) for tile in tiles)
+    own, refined = Separated(predicate).counts(query, key), refined_counts(predicate, query, key)
+    assert own.pairs == refined.pairs == (12 * 11) ** 2
+    np.testing.assert_array_equal(own.full, refined.full)
+    np.testing.assert_array_equal(own.visited, refined.visited)

@@ -64,11 +64,12 @@ ON_TORCH = {
     "linear": ["contracted"],
     "linformer": ["chunked", "chunked"],
     "mala": ["contracted"],
+    "ppma_linear": ["along_paths"],
     "ppma_product": ["chunked"],
 }
 """The torch kernels of attends that no Triton kernel takes.
 
-`contracted`: weights are plain products and no key is hidden, so these are products of matrices. `chunked`:
+`contracted`, `along_paths`: weights are plain products and no key is hidden, so these are products of matrices. `chunked`:
 no softmax, a factor after it, or scores that are not products of queries and keys.
 """
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}

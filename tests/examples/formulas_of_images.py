@@ -221,6 +221,13 @@ def ppma_product(t: Tensors) -> Tensor:
 
 
 @formula
+def ppma_linear(t: Tensors) -> Tensor:
+    q, k, v = tokens(t.q, t.k, t.v)
+    v2h, h2v = paths(t)
+    return (q @ k.transpose(-1, -2) * (v2h + h2v) @ v).unflatten(2, t.q.shape[2:4])
+
+
+@formula
 def ppma_criss_cross(t: Tensors) -> Tensor:
     """Row maps (h, w, w) and column maps (w, h, h), applied in both orders."""
     rows = weights(t.q, t.k, bias=line_products(t.la.exp()).log())

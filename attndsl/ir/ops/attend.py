@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
 
@@ -31,6 +32,7 @@ from attndsl.ir.ops.base import (
     WrongOperand,
     first_heads,
 )
+from attndsl.ir.paths import Path, paths_of
 from attndsl.ir.problem import Problem
 from attndsl.ir.tokens import KEY, QUERY, SINGLE, Pairs, TokenSet
 from attndsl.ir.types import HEADS, FeatureType
@@ -240,6 +242,11 @@ class Attend(Op):
         )
 
     @property
+    def untiled(self) -> bool:
+        """Whether it runs without tiles of pairs, because sums over keys come first."""
+        return self.contracts or self.paths is not None
+
+    @property
     def decay(self) -> Expr | None:
         """A function of the query's place; `times` is the exponential of its change from key to query.
 
@@ -248,6 +255,14 @@ class Attend(Op):
         if self.times is None or self.normalize != "none" or not self.causal:
             return None
         return decay_of(self.times, self.query_tokens, self.key_tokens)
+
+    @cached_property
+    def paths(self) -> tuple[Path, ...] | None:
+        """The paths on a grid of whose factors `times` is the sum, where weights are products and no more."""
+        plain = self.normalize in ("linear", "none") and self.q is not None and self.k is not None
+        if not plain or self.times is None or (self.score, self.bias) != (None, None):
+            return None
+        return paths_of(self.times, self.query_tokens, self.key_tokens) if self.where is TRUE else None
 
     @property
     def causal(self) -> bool:
@@ -264,6 +279,8 @@ class Attend(Op):
             return "paired"
         if self.contracts:
             return "contracted"
+        if self.paths is not None:
+            return "along_paths"
         if not (self.type.partial and self.q is not None and self.k is not None):
             return "chunked"
         return "all_keys" if self.where is TRUE and self.score is None else "tiled"

@@ -39,7 +39,8 @@ class Field:
             index = coord.flatten().clamp(0, found.shape[axis] - 1).to(found.device)
             if not torch.equal(index, torch.arange(found.shape[axis], device=index.device)):
                 found = found.index_select(axis, index)
-        found = found if a.shape[-1] == 1 else found.transpose(2, 3)
+        by_query = a.shape[-1] == b.shape[-2] == 1  # the first coordinate; a single place tells nothing
+        found = found if by_query else found.transpose(2, 3)
         return found.unsqueeze(2)
 
     def number(self, *coords: Tensor | int) -> Tensor:

@@ -43,6 +43,10 @@ class Mechanism(Protocol):
     """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
     decay: ClassVar[Any]
     """Weights are multiplied by exp(decay(query) - decay(key)), or None: decay(*coordinates, at)."""
+    paths: ClassVar[Any]
+    """The factor of weights as a sum over paths on a grid: the axes that a path takes from key to query, and
+    what its first step and its second leave, as functions of (*coordinates, at). The first knows nothing of
+    the query's place on the second axis, the second nothing of the key's on the first."""
     gpu: ClassVar[Any]
     """The same hooks for the Triton kernels; only where an attend may run on them."""
     times: ClassVar[Any]
