@@ -7,7 +7,14 @@ writes, so gradients are the same in every run.
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, ordered_places, rows_at, slot_places
+from attndsl_codegen.kernels.triton.places import (
+    first_tile,
+    next_tile,
+    ordered_places,
+    rows_at,
+    slot_places,
+    turn_of,
+)
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -83,11 +90,8 @@ def softmax_query_gradient_kernel(
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
-    program = tl.program_id(0)
-    tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = tl.load(turns + program % tiles)
-    head = program // tiles % sizes[2]
-    batch = program // tiles // sizes[2]
+    tile, head, batch = turn_of(turns, sizes)
+    tokens = plain(sizes[1])
     kv_head = head // sizes[3]
     slot = tl.arange(0, QUERIES)[:, None]
     if ORDERED:
@@ -183,11 +187,8 @@ def softmax_key_gradient_kernel(
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
-    program = tl.program_id(0)
-    tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = tl.load(turns + program % tiles)
-    kv_head = program // tiles % sizes[2]
-    batch = program // tiles // sizes[2]
+    tile, kv_head, batch = turn_of(turns, sizes)
+    tokens = plain(sizes[1])
     key_slot = tl.arange(0, KEYS)[:, None]
     if ORDERED:
         j, token, exists = ordered_places(

@@ -6,7 +6,14 @@ Exponentials are in base 2, sums and maxima in float32. `lse` is in natural loga
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, ordered_places, rows_at, slot_places
+from attndsl_codegen.kernels.triton.places import (
+    first_tile,
+    next_tile,
+    ordered_places,
+    rows_at,
+    slot_places,
+    turn_of,
+)
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -63,11 +70,8 @@ def softmax_forward_kernel(
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
-    program = tl.program_id(0)
-    tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = tl.load(turns + program % tiles)
-    head = program // tiles % sizes[2]
-    batch = program // tiles // sizes[2]
+    tile, head, batch = turn_of(turns, sizes)
+    tokens = plain(sizes[1])
     slot = tl.arange(0, QUERIES)[:, None]
     if ORDERED:
         i, token, exists = ordered_places(tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES)
@@ -115,12 +119,11 @@ def softmax_forward_kernel(
             top = new_top
             run, key_tile, left = next_tile(runs, run, key_tile, left)
     empty = total == 0.0
-    mixed = mixed / tl.where(empty, 1.0, total)[:, None]
+    total = tl.where(empty, 1.0, total)
+    mixed = mixed / total[:, None]
     across = tl.arange(0, VALUE_CHANNELS)[None, :]
     results = rows_at(out, strides[3], batch, head, token, across)
     tl.store(results, mixed.to(out.dtype.element_ty), mask=exists & (across < VALUE_WIDTH))
-    natural = tl.where(
-        empty, float("-inf"), (top + tl.log2(tl.where(empty, 1.0, total))) * 0.6931471805599453
-    )
+    natural = tl.where(empty, float("-inf"), (top + tl.log2(total)) * 0.6931471805599453)
     sums = lse + (batch.to(tl.int64) * sizes[2] + head) * tokens + token
     tl.store(sums, natural[:, None], mask=exists)

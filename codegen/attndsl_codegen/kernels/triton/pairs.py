@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.backward import weights_and_slopes
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places
+from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places, turn_of
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -56,11 +56,8 @@ def paired_forward_kernel(
     Args:
         strides: of q, k1, k2, v1, v2 and out.
     """
-    program = tl.program_id(0)
-    tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = tl.load(turns + program % tiles)
-    head = program // tiles % sizes[2]
-    batch = program // tiles // sizes[2]
+    tile, head, batch = turn_of(turns, sizes)
+    tokens = plain(sizes[1])
     kv_head = head // sizes[3]
     i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
     across, value_across = tl.arange(0, CHANNELS)[None, :], tl.arange(0, VALUE_CHANNELS)[None, :]
@@ -151,11 +148,8 @@ def paired_query_gradient_kernel(
     Args:
         strides: of q, k1, k2, v1, v2, grad_out and grad_q.
     """
-    program = tl.program_id(0)
-    tiles, tokens = plain(sizes[0]), plain(sizes[1])
-    tile = tl.load(turns + program % tiles)
-    head = program // tiles % sizes[2]
-    batch = program // tiles // sizes[2]
+    tile, head, batch = turn_of(turns, sizes)
+    tokens = plain(sizes[1])
     kv_head = head // sizes[3]
     i, token, exists = slot_places(tile, tl.arange(0, QUERIES)[:, None], extents[0], QUERY_TILE, QUERY_STEP)
     across, value_across = tl.arange(0, CHANNELS)[None, :], tl.arange(0, VALUE_CHANNELS)[None, :]

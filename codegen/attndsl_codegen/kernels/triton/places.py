@@ -7,6 +7,19 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 
 @jit
+def turn_of(turns, sizes):
+    """Which tile of which head and batch element a program computes.
+
+    Args:
+        turns: the tiles in the order in which programs take them.
+        sizes: the number of tiles, as for `plain`, two places before the number of heads.
+    """
+    program, tiles = tl.program_id(0), plain(sizes[0])
+    tile = tl.load(turns + program % tiles)
+    return tile, program // tiles % sizes[2], program // tiles // sizes[2]
+
+
+@jit
 def slot_places(tile, slot, extents, TILE: tl.constexpr, STEP: tl.constexpr):
     """Coordinates per axis, token numbers, and which slots hold a token; tiles are boxes, row-major.
 
