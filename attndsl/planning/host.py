@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from attndsl.analysis.attention import head_classes
 from attndsl.analysis.layout import Brick
-from attndsl.analysis.refine import in_stretches
+from attndsl.analysis.predicate import Predicate
+from attndsl.analysis.refine import in_stretches, sampled_visits
 from attndsl.diagnostics import fail
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
@@ -21,6 +22,8 @@ from attndsl.simulation.setting import Setting
 from attndsl.simulation.tiling import WHOLE_LAYOUT, Planned, Tiling, counted
 
 KERNEL = "attndsl"
+HALF = 0.5
+"""Tiles that have less in common than this gather their keys each for itself."""
 
 
 def plan_on_host(
@@ -65,13 +68,29 @@ def _tiled(attend: Attend, choice: TileChoice, sizes: Mapping[str, int], fields:
         tuple(min(side, extent) for side, extent in zip(tile, extents))
         for tile, extents in ((choice.query, query), (choice.key, key))
     )
+    predicates = [p.predicate for p in head_classes(split, sizes, fields)]
+    bricks = Brick(query, query_tile), Brick(key, key_tile)
     in_place = len(query) == len(key) == 1 and all(
-        in_stretches(p.predicate, Brick(query, query_tile), Brick(key, key_tile), ROUGH_SAMPLES)
-        for p in head_classes(split, sizes, fields)
+        in_stretches(predicate, *bricks, ROUGH_SAMPLES) for predicate in predicates
     )
+    anew = 1.0 if in_place else max(_share_anew(predicate, *bricks) for predicate in predicates)
     why = f"the generated file's: {choice.visits:.0f} key slots per query where shapes were compared"
     run = 1 if choice.key_steps and choice.key_steps[-1] > 1 else key_tile[-1]
-    return Tiling(split, query_tile, key_tile, layout, why, Access(in_place, run))
+    return Tiling(split, query_tile, key_tile, layout, why, Access(in_place, run, anew))
+
+
+def _share_anew(predicate: Predicate, query: Brick, key: Brick) -> float:
+    """The share of its keys that a query tile does not have in common with the one before it in a column.
+
+    What a tile of twice the height sees beyond a single one; columns where that is most are dealt with tile
+    by tile. As in the generated file, whose tiles in a column gather their keys together.
+    """
+    if query.extents[0] < 2 * query.tile[0]:
+        return 1.0
+    twice = Brick(query.extents, (2 * query.tile[0], *query.tile[1:]))
+    one, two = (sum(sampled_visits(predicate, tall, key, ROUGH_SAMPLES)) for tall in (query, twice))
+    share = two / one - 1 if one else 1.0
+    return min(1.0, share + query.tile[0] / query.extents[0]) if 0 < share <= HALF else 1.0
 
 
 def _untiled(attend: Attend, sizes: Mapping[str, int]) -> Tiling:

@@ -25,6 +25,8 @@ MIDDLE_TILE, LARGE_TILE = 192, 768
 """Query tiles from which PyTorch's fused attention takes 64 and 256 queries at a time instead of 32."""
 WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers, or of queries where keys are read in place."""
+FULL_KEYS = 256
+"""Keys beyond so many that all queries of a tile see are computed apart, without a mask."""
 SPECIAL = 0.5
 """What a special function takes beyond a pass that multiplies."""
 FLOAT = 4
@@ -37,11 +39,13 @@ class Access:
     Attributes:
         in_place: they are consecutive tokens, used where they are.
         run: else, tokens that are copied together.
+        anew: the share of them that the query tile before did not gather.
         whole: all queries see all keys, and nothing is planned.
     """
 
     in_place: bool = True
     run: int = 1
+    anew: float = 1.0
     whole: bool = False
 
 
@@ -97,7 +101,8 @@ def host_time(
     keys = sum(int((full + partial).sum()) * repeats for full, partial, repeats in visited) * kind.keys
     for full, partial, repeats in visited:
         masked = partial > 0
-        masks += float((full + partial)[masked].sum()) * repeats * kind.queries * kind.keys * cost.mask
+        under = (np.minimum(full, FULL_KEYS // kind.keys) + partial)[masked]
+        masks += float(under.sum()) * repeats * kind.queries * kind.keys * cost.mask
         steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats)
     backward = kind.direction == "bwd"
     sides = 1e-9 * (tiles * kind.queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
@@ -105,6 +110,7 @@ def host_time(
     gathers = 0.0
     if not access.in_place:
         gathers += moved / (host.gather_gbps * 1e9) + 1e-9 * 2 * keys / access.run * host.run_ns
+        gathers *= 1.0 if backward else access.anew
     if backward:
         gathers += moved / (host.scatter_gbps * 1e9)
     scores = keys * kind.queries * (cost.tensor + cost.exp + cost.issue)

@@ -33,7 +33,8 @@ class PairCost:
         slots: plain issue slots, those of look-ups included.
         exponentials: special functions.
         passes, shared: operations on tensors, for every head and once for all heads.
-        look_ups: numbers of fields that are looked up.
+        look_ups: numbers of fields that are looked up. Of these and of operations, only such that yield a
+            number per pair count: what does not depend on some axis is far smaller.
     """
 
     slots: float = 0.0
@@ -64,15 +65,27 @@ def score_cost(attend: Attend) -> PairCost:
 def pair_cost(expr: Expr) -> PairCost:
     """The cost of the nodes that depend on both the query and the key, or on the score."""
     sides: dict[Expr, frozenset[str]] = {}
+    places: dict[Expr, frozenset[str]] = {}
     found = PairCost()
-    for node in postorder([expr]):
+    nodes = list(postorder([expr]))
+    everywhere = {name for node in nodes for name in _place(node)}
+    for node in nodes:
         name = getattr(node, "name", "")
         own = {HEAD} if isinstance(node, Load) else {name.partition(".")[0]} & {QUERY, KEY, "s", HEAD}
         below = frozenset().union(*(sides[child] for child in children(node)))
         sides[node] = below | own
+        places[node] = _place(node).union(*(places[child] for child in children(node)))
         if "s" in below or {QUERY, KEY} <= below:
-            found = found + _node_cost(node, bool(sides[node] & {"s", HEAD}))
+            cost = _node_cost(node, bool(sides[node] & {"s", HEAD}))
+            whole = "s" in below or places[node] == everywhere
+            found = found + (cost if whole else replace(cost, passes=0.0, shared=0.0, look_ups=0.0))
     return found
+
+
+def _place(node: Expr) -> frozenset[str]:
+    """The coordinate that an expression is, if it is one."""
+    name = getattr(node, "name", "")
+    return frozenset([name] if name.partition(".")[0] in (QUERY, KEY) else [])
 
 
 def _node_cost(node: Expr, per_head: bool) -> PairCost:
