@@ -143,7 +143,8 @@ def softmax_backward(
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
     if fewer_scores(grad_s, q):
         grad_s, scale = grad_s * scale, 1.0
-    grad_q, grad_k = grad_s @ k, per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads)
+    grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads)
+    grad_q = grad_s @ k
     if scale != 1.0:
         grad_q, grad_k = grad_q.mul_(scale), grad_k.mul_(scale)
     return grad_q, grad_k, grad_v, *field_grads
