@@ -6,7 +6,6 @@ import inspect
 import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,13 +26,16 @@ FLOOR = 0.25
 """The scale of small gradients, as a share of the largest: some are zero by cancellation, their rounding is not."""
 
 
-@cache
 def machinery() -> dict[str, Any]:
     """Everything that the kernels define and import."""
     names: dict[str, Any] = {"nn": torch.nn}
     for module in MODULES:
         names |= vars(importlib.import_module(f"{PACKAGE}.{module}"))
     return names
+
+
+MACHINERY = machinery()
+"""The same, taken before any test puts something in the place of a kernel."""
 
 
 def quick(program: Program, tiles: dict[str, Tiles]) -> SimpleNamespace:
@@ -46,7 +48,7 @@ def quick(program: Program, tiles: dict[str, Tiles]) -> SimpleNamespace:
     text = f"from __future__ import annotations\n{own}"
     digest = hashlib.sha256(text.encode()).hexdigest()
     more = {"PARAMETERS": dict(program.parameters), "NAMESPACE": f"attndsl_{digest}"}
-    names = {**machinery(), "__name__": "quick", **more}
+    names = {**MACHINERY, "__name__": "quick", **more}
     file = f"<generated {digest}>"
     linecache.cache[file] = (
         len(text),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from attndsl.language import load_text
 from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.kernels import steps, tiled
-from attndsl_codegen.kernels.groups import chains
+from attndsl_codegen.kernels.groups import key_chains
 from attndsl_codegen.kernels.steps import step_members
 from tests.codegen.build import check, quick, run, run_exact
 from tests.strategies import thorough
@@ -38,7 +38,7 @@ def test_chains_slide_evenly(data):
     moves = data.draw(st.lists(st.integers(0, 4), min_size=members - 1, max_size=members - 1))
     starts = torch.tensor([0, *moves]).cumsum(0)
     keys = starts.unsqueeze(1) + torch.arange(visited)
-    slides, lengths = chains(keys)
+    slides, lengths = key_chains(keys)
     assert int(lengths.sum()) == members
     at = 0
     for length in lengths.tolist():
@@ -63,7 +63,7 @@ def max_run(moves, visited):
 
 def test_keys_with_a_gap_that_does_not_move_are_no_chain():
     keys = torch.tensor([[0, 1, 2, 9], [1, 2, 3, 9], [2, 3, 4, 9], [3, 4, 5, 9]])
-    assert chains(keys)[1].tolist() == [1, 1, 1, 1]
+    assert key_chains(keys)[1].tolist() == [1, 1, 1, 1]
 
 
 def image(kv_heads, extents=(23, 16)):

@@ -38,7 +38,7 @@ class CausalProducts(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, decay)
         values = (v, ones_for(v)) if sums else (v,)
         found = tuple(v.new_empty(*q.shape[:3], part.shape[-1]) for part in values)
-        for along in stretches(q):
+        for along in token_stretches(q):
             state = no_state(k, values)
             for span in along:
                 left, queries, keys = span.left(decay, q), span.of(q), span.of(k)
@@ -62,7 +62,7 @@ class CausalProducts(torch.autograd.Function):
         values = (v,) if grad_sums is None else (v, ones_for(v))
         upstream = (grad_out,) if grad_sums is None else (grad_out, grad_sums)
         grads = tuple(t.new_empty(t.shape) for t in (q, k, v))
-        for along in stretches(q):
+        for along in token_stretches(q):
             befores = [no_state(k, values)]
             for span in along[:-1]:
                 left = span.left(decay, q)
@@ -156,12 +156,12 @@ class Span(NamedTuple):
         after = min(self.tokens.stop, decay.shape[2] - 1)
         following = decay[self.element, self.heads, after : after + 1].unsqueeze(1)
         firsts = torch.cat([chunks[:, :, :1], following], 1)
-        since, until = (once(x, like) for x in (chunks - firsts[:, :-1], firsts[:, 1:] - chunks))
+        since, until = (once_for_all(x, like) for x in (chunks - firsts[:, :-1], firsts[:, 1:] - chunks))
         between = firsts.flatten(1).unsqueeze(2) - firsts.flatten(1).unsqueeze(1)
         return Left(since.to(like), between.to(like).exp_().tril_(), until.to(like).exp_())
 
 
-def once(chunks: Tensor, like: Tensor) -> Tensor:
+def once_for_all(chunks: Tensor, like: Tensor) -> Tensor:
     """The first chunk of (heads, chunks, ...) for all, where they differ by less than rounding; on a CPU."""
     if chunks.device.type != "cpu" or chunks.shape[1] == 1:
         return chunks
@@ -197,7 +197,7 @@ class Left(NamedTuple):
         return keys if self.until is None else keys * self.until
 
 
-def stretches(q: Tensor) -> Iterator[list[Span]]:
+def token_stretches(q: Tensor) -> Iterator[list[Span]]:
     """The spans of all tokens, for some heads at a time."""
     batch, heads, tokens = q.shape[:3]
     together = max(1, CAUSAL_CHUNK * CAUSAL_CHUNKS // max(1, tokens))

@@ -195,7 +195,7 @@ def placed(group: Group, query: Bricks, key: Bricks) -> list[Group]:
         window=consecutive(runs, key.run()) if key_whole else None,
     )
     if group.window is None:
-        return sliding(group, query)
+        return sliding_parts(group, query)
     slide, rest = divmod(group.window[1], key.slots)
     overlaps = rest == 0 < slide and 2 * slide <= group.keys.shape[1]
     return [replace(group, chain=len(group.queries), slide=slide) if overlaps else group]
@@ -211,7 +211,7 @@ def consecutive(runs: Tensor, length: int) -> tuple[int, int] | None:
     return int(runs[0, 0]) * length, int(distances[0]) * length if len(distances) else 0
 
 
-def sliding(group: Group, query: Bricks) -> list[Group]:
+def sliding_parts(group: Group, query: Bricks) -> list[Group]:
     """The members in chains along one axis whose keys slide, equal ones together, and the rest.
 
     The windows of neighbours in an image share most of their rows: a chain gathers them once.
@@ -222,7 +222,7 @@ def sliding(group: Group, query: Bricks) -> list[Group]:
         inner = math.prod(query.grid[axis + 1 :])
         along = group.queries // inner % query.grid[axis]
         order = ((group.queries - along * inner) * query.grid[axis] + along).argsort()
-        slides, lengths = chains(group.keys[order])
+        slides, lengths = key_chains(group.keys[order])
         held = int(lengths[lengths >= CHAIN].sum())
         if held > chained:
             best, chained = (order, slides, lengths), held
@@ -239,7 +239,7 @@ def sliding(group: Group, query: Bricks) -> list[Group]:
     return parts
 
 
-def chains(keys: Tensor) -> tuple[Tensor, Tensor]:
+def key_chains(keys: Tensor) -> tuple[Tensor, Tensor]:
     """How far the keys of each member slid since the one before, and the lengths of chains that slide evenly.
 
     Args:
