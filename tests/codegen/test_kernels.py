@@ -15,7 +15,7 @@ from attndsl_codegen.kernels import chunked as chunked_module
 from attndsl_codegen.kernels import operators
 from attndsl_codegen.kernels import paired as paired_module
 from attndsl_codegen.kernels.arguments import Tokens
-from attndsl_codegen.kernels.attend import by_kernel, dense
+from attndsl_codegen.kernels.attend import by_definition, by_kernel
 from attndsl_codegen.kernels.chunked import chunked
 from attndsl_codegen.kernels.contracted import contracted
 from attndsl_codegen.kernels.fields import Field
@@ -199,7 +199,7 @@ def test_chunked_in_bfloat16(kernel, normalize):
     half = operands(4, 2, torch.bfloat16)
     if normalize == "linear":
         half = tuple(t.abs() for t in half)  # positive sums, as feature maps give
-    found, _ = attend(kernel, hooks, *half, how=by_kernel if kernel else dense())
+    found, _ = attend(kernel, hooks, *half, how=by_kernel if kernel else by_definition())
     expected, _ = formula("times", normalize, *(t.double() for t in half))
     assert found.dtype == torch.bfloat16
     assert (found.double() - expected).abs().max() <= 2e-2 * expected.abs().max()
@@ -279,7 +279,7 @@ def test_decay_is_the_formula(heads, chunk, monkeypatch):
     b = -400 * random(2, heads[0], QUERIES, seed=4, dtype=torch.float64).abs().cumsum(-1)
     for field in (b, b / 1000):
         found = attend(contracted, faded(), q, k, v, field)[0]
-        expected = attend(contracted, faded(), q, k, v, field, how=dense())[0]
+        expected = attend(contracted, faded(), q, k, v, field, how=by_definition())[0]
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
         assert expected[:, :, 2:].abs().min() > 0
 

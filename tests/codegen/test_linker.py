@@ -379,3 +379,9 @@ def test_word_forms():
     assert safe("q") == "q"
     assert safe("list") == "list_"
     assert safe("lambda") == "lambda_"
+
+
+@pytest.mark.parametrize("name", example_files())
+def test_kernels_leave_its_name_to_every_example(name):
+    """A function of the kernels that is called like a mechanism would take the name away from its users."""
+    assert function_name(name) == name

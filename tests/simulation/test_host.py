@@ -13,7 +13,10 @@ import attndsl
 from attndsl.analysis.layout import Brick
 from attndsl.bench.calibrate import calibrate
 from attndsl.cli.main import main
+from attndsl.language import load_text
+from attndsl.planning.host import plan_on_host
 from attndsl.planning.plan import plan_program
+from attndsl.simulation import host
 from attndsl.simulation.attention import AttendWork, attend_time
 from attndsl.simulation.costs import Host
 from attndsl.simulation.counts import ClassCounts, TileCounts
@@ -21,8 +24,10 @@ from attndsl.simulation.cycles import TileKind
 from attndsl.simulation.device import load_device, read_device
 from attndsl.simulation.host import Access
 from attndsl.simulation.profile import PROFILES
-from attndsl.simulation.slots import PairCost
+from attndsl.simulation.setting import make_setting
+from attndsl.simulation.slots import PairCost, score_cost
 from attndsl.simulation.tiles import Widths
+from attndsl_codegen.kernels import groups, steps
 
 RATES = {"gather_gbps", "fresh_gbps", "scatter_gbps"}
 """Costs of which more is better."""
@@ -70,6 +75,56 @@ def test_tiles_are_those_of_the_generated_file(name):
     (found,) = attndsl.simulate(program, "cpu").to_dict()["attends"]
     (choice,) = plan_program(program).tiles.values()
     assert found["tile"] == {"q": list(choice.query), "k": list(choice.key)}
+
+
+def test_the_model_knows_when_the_generated_file_computes_keys_apart_and_how_many_it_gathers():
+    assert (host.FULL_KEYS, host.WORKSPACE) == (groups.FULL_KEYS, steps.WORKSPACE)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sizes", "share"),
+    [
+        ("neighborhood2d", {"h": 64, "w": 128}, 0.5),  # about 8 of 20 rows, and a column has 8 tiles
+        ("axial_columns", {"h": 64, "w": 128}, 1.0),  # the next tile of a column sees no later keys
+        ("sliding", {"n": 4096}, 1.0),  # read in place
+    ],
+)
+def test_tiles_in_a_column_gather_only_what_is_new(spec, sizes, share):
+    sizes = {**sizes, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
+    (planned,) = plan_on_host(attndsl.load(spec), sizes, make_setting("cpu"), {}, None).values()
+    assert planned.tiling.access.anew == pytest.approx(share, abs=0.1)
+
+
+@pytest.mark.parametrize(("direction", "gains"), [("fwd", True), ("bwd", False)])
+def test_keys_of_the_tile_before_are_gathered_again_only_in_the_backward_pass(direction, gains):
+    device = load_device("cpu")
+    accesses = (Access(in_place=False, run=2, anew=share) for share in (0.5, 1.0))
+    half, every = (seconds([1] * 24, access, direction, device) for access in accesses)
+    assert (half < every) == gains
+
+
+PLACES = """
+attention a {
+  tokens x[h, w]
+  input q, k, v : x
+  learn row : [64, 64] scalar
+  learn table : [64, 64] scalar
+  return attend(q, k, v, bias = BIAS)
+}
+"""
+
+
+def test_what_some_axis_does_not_matter_to_is_not_looked_up_for_every_pair():
+    """Rows of a grid are far fewer than its tokens."""
+    every = "table[abs(i.h - j.h), abs(i.w - j.w)]"
+    costs = []
+    for bias in (every, f"row[i.h, j.h] + {every}", f"row[abs(i.w - j.w), j.h] + {every}"):
+        (value,) = load_text(PLACES.replace("BIAS", bias)).attends
+        costs.append(score_cost(value.op))
+    assert [cost.look_ups for cost in costs] == [1, 1, 1]
+    assert costs[1].slots > costs[0].slots  # a kernel on a GPU looks them up all the same
+    (value,) = load_text(PLACES.replace("BIAS", "row[i.h, j.h]")).attends
+    assert score_cost(value.op).look_ups == 1  # then there is nothing larger
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def of_one_type(*tensors: Any) -> tuple[Any, ...]:
     return tuple(t.to(widest) if isinstance(t, Tensor) else t for t in tensors)
 
 
-def dense(rows: Tensor | None = None, chunk: int = 64) -> Attend:
+def by_definition(rows: Tensor | None = None, chunk: int = 64) -> Attend:
     """The attend by its definition, every query against every key, differentiated by torch. For checks.
 
     Args:

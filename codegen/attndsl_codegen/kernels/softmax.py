@@ -78,21 +78,20 @@ def softmax_forward(
     total = weight.sum(-1, keepdim=True)
     lse = (total.log() + top).squeeze(-1)
     total.masked_fill_(total == 0, 1.0)
-    if fewer_scores(weight, v):
+    if narrower(weight, v):
         return weight.div_(total) @ v, lse
     return (weight @ v).div_(total), lse
 
 
-def fewer_scores(s: Tensor, x: Tensor) -> bool:
-    """Whether a query has fewer scores than channels: then the scores are what to multiply or to divide."""
-    return s.shape[-1] < x.shape[-1]
+def narrower(rows: Tensor, others: Tensor) -> bool:
+    """Whether rows are shorter than others: where scores are, they are what to multiply or to divide."""
+    return rows.shape[-1] < others.shape[-1]
 
 
 def scaled_products(q: Tensor, k: Tensor, scale: float) -> Tensor:
     """scale * q @ k.T, (..., queries, keys)."""
-    if k.shape[-2] < q.shape[-1]:
-        return (q @ k.transpose(-1, -2)).mul_(scale)
-    return (q * scale) @ k.transpose(-1, -2)
+    keys = k.transpose(-1, -2)
+    return (q @ keys).mul_(scale) if narrower(keys, q) else (q * scale) @ keys
 
 
 def softmax_backward(
@@ -126,7 +125,7 @@ def softmax_backward(
     weight = torch.exp(s - lse.masked_fill(lse == -torch.inf, torch.inf).unsqueeze(-1))
     # d lse / d s is the weight itself, so its gradient joins the row sum of the softmax.
     grad_weight = grad_out @ v.transpose(-1, -2)
-    along = weight * grad_weight if fewer_scores(weight, v) else grad_out * out
+    along = weight * grad_weight if narrower(weight, v) else grad_out * out
     row = (along.sum(-1) - grad_lse).unsqueeze(-1)
     grad_s = grad_weight.sub_(row).mul_(weight)
     field_grads: list[Tensor | None] = []
@@ -141,7 +140,7 @@ def softmax_backward(
         grad_s = torch.zeros_like(raw) if found[0] is None else found[0]  # a score need not use `s`
         field_grads = list(found[1:])
     grad_v = per_kv_head(weight.transpose(-1, -2) @ grad_out, kv_heads)
-    if fewer_scores(grad_s, q):
+    if narrower(grad_s, q):
         grad_s, scale = grad_s * scale, 1.0
     grad_k = per_kv_head(grad_s.transpose(-1, -2) @ q, kv_heads)
     grad_q = grad_s @ k
