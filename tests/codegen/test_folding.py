@@ -46,7 +46,7 @@ def declared(generated, rows):
 
 def results_of(generated, inputs, rows, exact):
     """Results and gradients by the kernels of a generated file, or by its definition."""
-    attend = called(generated, "dense", rows=rows) if exact else generated.by_kernel
+    attend = called(generated, "by_definition", rows=rows) if exact else generated.by_kernel
     return called(generated, "run_with_gradients", **declared(generated, rows), inputs=inputs, attend=attend)
 
 

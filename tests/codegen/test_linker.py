@@ -374,7 +374,7 @@ def test_word_forms():
     assert class_name("tensor") == "Tensor_"
     assert class_name("_") == "Attention"
     assert function_name("HunyuanGna") == "hunyuan_gna"
-    assert function_name("dense") == "dense_"
+    assert function_name("by_definition") == "by_definition_"
     assert len({safe(name) for name in ("grid", "grid_", "grid__")}) == 3
     assert safe("q") == "q"
     assert safe("list") == "list_"

@@ -109,7 +109,7 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
     exact = {n: t.double() if t.is_floating_point() else t for n, t in inputs.items()}
     pairs = [
         generated["run_with_gradients"](generated["results"], arguments, learned, given, how, None)
-        for given, how in ((inputs, attend), (exact, generated["dense"](None)))
+        for given, how in ((inputs, attend), (exact, generated["by_definition"](None)))
     ]
     return ran, [generated["relative_error"](found, expected) for found, expected in zip(*pairs)]
 
