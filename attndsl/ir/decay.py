@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from attndsl.ir.index import ZERO, Apply, Const, Expr, apply
 from attndsl.ir.namespaces import Arrays
+from attndsl.ir.sums import taken_apart
 from attndsl.ir.tokens import KEY, QUERY, TokenSet
 from attndsl.ir.walk import evaluate, fields, substitute, variables
 
 HEAD = "head"
 MOST_HEADS = 1 << 16
 """No program has more."""
-
-Apart = tuple[Expr, Expr]
-"""What depends on the query (and on neither side), and what depends on the key; their sum is meant."""
 
 
 def decay_of(times: Expr, query: TokenSet, key: TokenSet) -> Expr | None:
@@ -24,7 +20,7 @@ def decay_of(times: Expr, query: TokenSet, key: TokenSet) -> Expr | None:
     0.9 ** (i - j)        ->  log(0.9) * i       Sun et al., Retentive networks, 2023
     """
     logarithm = _logarithm(times)
-    parts = None if logarithm is None else _apart(logarithm)
+    parts = None if logarithm is None else taken_apart(logarithm)
     if parts is None:
         return None
     places = zip(key.coordinates(KEY), query.coordinates(QUERY))
@@ -63,49 +59,3 @@ def ends_of(base: Expr) -> tuple[float, float] | None:
 
     values = np.asarray(evaluate(base, {HEAD: np.arange(MOST_HEADS)}, Arrays(np, np.float64)))
     return float(values.min()), float(values.max())
-
-
-def _apart(expr: Expr) -> Apart | None:
-    """A sum taken apart, and a multiple of one whose factor is of neither side."""
-    sides = _sides(expr)
-    if not sides or len(sides) == 1:
-        return (ZERO, expr) if KEY in sides else (expr, ZERO)
-    match expr:
-        case Apply("real", (whole,)):
-            parts = _apart(whole)
-            return None if parts is None else (_real(parts[0]), _real(parts[1]))
-        case Apply("/", (whole, divisor)) if not _sides(divisor):
-            return _apart(apply("/", 1.0, divisor) * whole)
-        case Apply("+", terms):
-            return _sum(_apart(term) for term in terms)
-        case Apply("*", factors):
-            shared = [factor for factor in factors if not _sides(factor)]
-            others = [factor for factor in factors if _sides(factor)]
-            inner = _apart(others[0]) if len(others) == 1 else None
-            if inner is None or not shared:
-                return None
-            factor = apply("*", *shared) if len(shared) > 1 else shared[0]
-            return factor * inner[0], factor * inner[1]
-    return None
-
-
-def _real(expr: Expr) -> Expr:
-    """A whole number as a real one, its factor outside."""
-    match expr:
-        case Apply("*", (Const(factor), rest)):
-            return float(factor) * apply("real", rest)
-    return apply("real", expr)
-
-
-def _sum(parts: Iterable[Apart | None]) -> Apart | None:
-    query, key = ZERO, ZERO
-    for part in parts:
-        if part is None:
-            return None
-        query, key = query + part[0], key + part[1]
-    return query, key
-
-
-def _sides(expr: Expr) -> set[str]:
-    """Whose coordinates an expression depends on."""
-    return {name.split(".")[0] for name in variables(expr) if name.startswith((QUERY + ".", KEY + "."))}

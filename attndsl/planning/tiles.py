@@ -30,6 +30,8 @@ FINE_KEY_SLOTS = 4
 FINE_UP_TO = 2048
 """Keys are gathered run by run, so fine key tiles cost little and fit masks better that show few keys."""
 MOST_QUERY_SLOTS = 1024
+MOST_WITH_BIAS = 128
+"""Queries whose bias is taken from one of them: scores are rounded by how much theirs differ."""
 WHOLE = 1 << 20
 """The side of a tile that holds everything."""
 READ, GATHERED, PER_RUN = 3.0, 6.0, 32.0
@@ -119,20 +121,21 @@ def _best(
     if len(key) > 1 and best.visits <= FINE_UP_TO:
         fine = best_of([(best.query, k) for k in candidates(key, FINE_KEY_SLOTS)])
         best = min(best, fine, key=lambda found: found.cost)
-    if attend.bias is not None or attend.score is not None:
-        return best  # their values for all pairs of a step are held in memory
-    return _enlarged(best, query, lambda tile: choice(tile, best.key, ENLARGING_SAMPLES))
+    if attend.score is not None or not (attend.bias is None or attend.separable_bias):
+        return best  # values for all pairs of a step are in memory
+    most = MOST_QUERY_SLOTS if attend.bias is None else MOST_WITH_BIAS
+    return _enlarged(best, query, most, lambda tile: choice(tile, best.key, ENLARGING_SAMPLES))
 
 
 def _enlarged(
-    best: TileChoice, extents: tuple[int, ...], choice: Callable[[tuple[int, ...]], TileChoice]
+    best: TileChoice, extents: tuple[int, ...], most: int, choice: Callable[[tuple[int, ...]], TileChoice]
 ) -> TileChoice:
-    """The choice with its tile of queries doubled, side by side, as often as is best.
+    """The choice with its tile of queries, up to `most`, doubled, side by side, as often as is best.
 
     A doubling that costs a little is no end: the next may reach a size at which visits are cheaper.
     """
     current = least = choice(best.query)
-    while larger := [choice(tile) for tile in doubled(extents, current.query)]:
+    while larger := [choice(tile) for tile in doubled(extents, current.query, most)]:
         current = min(larger, key=lambda found: found.cost)
         if current.cost < least.cost:
             least = current
@@ -141,9 +144,9 @@ def _enlarged(
     return best if least.query == best.query else least
 
 
-def doubled(extents: tuple[int, ...], tile: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Tiles of queries twice as long along one axis."""
-    if 2 * prod(tile) > MOST_QUERY_SLOTS:
+def doubled(extents: tuple[int, ...], tile: tuple[int, ...], most: int) -> Iterator[tuple[int, ...]]:
+    """Tiles of up to `most` queries, twice as long along one axis."""
+    if 2 * prod(tile) > most:
         return
     for axis, (size, extent) in enumerate(zip(tile, extents)):
         if size < extent:

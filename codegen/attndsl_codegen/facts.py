@@ -45,6 +45,7 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
     known: dict[str, list[Any]] = {
         "mechanism.score": [_present(hook.op.score) for hook in attends],
         "mechanism.bias": [_present(hook.op.bias) for hook in attends],
+        "mechanism.separable_bias": [hook.op.separable_bias for hook in attends],
         "mechanism.times": [_present(hook.op.times) for hook in attends],
         "mechanism.decay": [_present(hook.op.decay) for hook in attends],
         "mechanism.normalize": [hook.op.normalize for hook in attends],

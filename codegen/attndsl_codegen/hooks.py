@@ -167,6 +167,7 @@ class HookPrinter:
         lines.append(f"mask_fields, real_fields = {self.mask_fields}, {self.real_fields}".replace("'", '"'))
         if self.has_bounds:
             lines.append(f"same_labels = {self.same_labels}".replace("'", '"'))
+        lines.append(f"separable_bias = {self.op.separable_bias}")
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
             if self.op.decay is None:

@@ -24,6 +24,7 @@ MODULES = (
     "softmax",
     "fused",
     "definition",
+    "biases",
     "tiled",
     "all_keys",
     "chunked",

@@ -34,9 +34,10 @@ from attndsl.ir.ops.base import (
 )
 from attndsl.ir.paths import Path, paths_of
 from attndsl.ir.problem import Problem
+from attndsl.ir.sums import taken_apart
 from attndsl.ir.tokens import KEY, QUERY, SINGLE, Pairs, TokenSet
 from attndsl.ir.types import HEADS, FeatureType
-from attndsl.ir.walk import substitute, variables
+from attndsl.ir.walk import fields, substitute, variables
 
 NORMALIZERS = ("softmax", "linear", "sigmoid", "none")
 SMALLEST_SUM = 1e-6
@@ -255,6 +256,16 @@ class Attend(Op):
         if self.times is None or self.normalize != "none" or not self.causal:
             return None
         return decay_of(self.times, self.query_tokens, self.key_tokens)
+
+    @cached_property
+    def separable_bias(self) -> bool:
+        """Whether the bias of a pair is a term of its query plus a term of its key, whatever fields hold.
+
+        Then it moves what all queries see of a key alike, and the rest of it the log-sum-exp alone.
+        """
+        if self.bias is None or self.score is not None or fields(self.bias):
+            return False
+        return taken_apart(self.bias) is not None
 
     @cached_property
     def paths(self) -> tuple[Path, ...] | None:

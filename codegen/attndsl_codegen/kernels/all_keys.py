@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attndsl_codegen.kernels.biases import reach_of, with_bias
 from attndsl_codegen.kernels.definition import coordinates
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
@@ -124,13 +125,26 @@ def needed_operands(
     return q[:, :, rows].to(dtype), per_query_head(k, heads).to(dtype), per_query_head(v, heads).to(dtype)
 
 
-def bias_of(mechanism: type[Mechanism], at: dict[str, Any], rows: slice, q: Tensor) -> Tensor | None:
-    """The bias of some queries, (batch or 1, heads or 1, rows or 1, keys), or None."""
+def significant_bias(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    rows: slice,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    lse: Tensor | None,
+) -> Tensor | None:
+    """The bias of some queries, (batch or 1, heads or 1, rows or 1, keys), or None.
+
+    Args:
+        lse: their log-sum-exp (batch, heads, rows), if it is known.
+    """
     if mechanism.bias is None:
         return None
-    i, j, at = pair_places(mechanism, at, rows, q)
-    bias = torch.as_tensor(mechanism.bias(*i, *j, at), dtype=at["real dtype"], device=q.device)
-    return bias[(None,) * (5 - bias.dim())].squeeze(2)
+    i, j, at = pair_places(mechanism, at, rows, tensors[0])
+    bias = torch.as_tensor(mechanism.bias(*i, *j, at), dtype=at["real dtype"], device=tensors[0].device)
+    q, k = (t.unsqueeze(2) for t in tensors[:2])
+    bias = bias[(None,) * (5 - bias.dim())]
+    known = None if lse is None else lse.unsqueeze(2)
+    return with_bias(None, bias, reach_of(bias, mechanism.scale(at), q, k), known).squeeze(2)
 
 
 def fused_rows(
@@ -138,7 +152,7 @@ def fused_rows(
 ) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of some queries, by PyTorch's fused operator."""
     tensors = needed_operands(q, k, v, rows, at["real dtype"])
-    mask = bias_of(mechanism, at, rows, q)
+    mask = significant_bias(mechanism, at, rows, tensors, None)
     return fused_forward(mechanism.scale(at), tensors, mask)
 
 
@@ -150,7 +164,7 @@ def fused_rows_backward(
     (out, lse), (grad_out, grad_lse) = saved, upstream
     q, k, v = tensors
     here = needed_operands(q, k, v, rows, dtype)
-    mask = bias_of(ctx.mechanism, with_fields(ctx.mechanism, at, fields), rows, q)
+    mask = significant_bias(ctx.mechanism, with_fields(ctx.mechanism, at, fields), rows, here, lse)
     found = fused_backward(
         ctx.mechanism.scale(at), here, mask, (out.to(dtype), lse), grad_out.to(dtype), grad_lse
     )

@@ -39,6 +39,8 @@ class Mechanism(Protocol):
     """The score in place of `s`, or None: score(s, *coordinates, at)."""
     bias: ClassVar[Any]
     """What is added to the score, or None: bias(*coordinates, at)."""
+    separable_bias: ClassVar[bool]
+    """Whether that is a term of the query plus a term of the key."""
     causal: ClassVar[bool]
     """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
     decay: ClassVar[Any]

@@ -68,7 +68,8 @@ def make_plan(
     kept = classes >= 0
     pairs, classes = pairs[kept], classes[kept]
     groups: list[Group] = []
-    fuses = mechanism.bias is None and mechanism.score is None  # else something is read for all pairs anyway
+    # Else something is read for all pairs anyway.
+    fuses = mechanism.score is None and (mechanism.bias is None or mechanism.separable_bias)
     for b, h in layers.tolist():
         here = (pairs[:, 0] == b) & (pairs[:, 1] == h)
         element = b if mechanism.varies_by_batch else None

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attndsl_codegen.kernels.biases import at_step, biased_backward, biased_forward
 from attndsl_codegen.kernels.definition import query_extents
-from attndsl_codegen.kernels.fields import Field, with_fields
+from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.fused import can_fuse, fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.plan import Plan, make_plan
@@ -101,11 +102,12 @@ class TiledAttention(torch.autograd.Function):
         results = [Operand(t, plan, "query", q.shape[1]) for t in (out, lse)]
         for step in steps(plan, q, v, at["real dtype"]):
             tensors = parts_of(operands, step, at["real dtype"])
-            if fused:
-                mask = additive_mask(mechanism, at, step)
-                found = fused_forward(mechanism.scale(at), tensors, mask)
-            else:
+            if not fused:
                 found = plain_forward(mechanism, at, step, tensors)
+            elif mechanism.bias is None:
+                found = fused_forward(mechanism.scale(at), tensors, step.hidden)
+            else:
+                found = biased_forward(mechanism, at, step, tensors)
             if step.group.adds:
                 found = with_earlier(found, results, step)
             write(results[0], step, found[0])
@@ -147,8 +149,11 @@ class TiledAttention(torch.autograd.Function):
             g_lse = None if row is None else tiles_of(row, step).squeeze(-1).to(dtype)
             found: Any = None
             if fused:
-                mask = additive_mask(mechanism, ctx.at, step)
-                found = fused_backward(mechanism.scale(ctx.at), parts, mask, (o, row_lse), g, g_lse)
+                if mechanism.bias is None:
+                    scale = mechanism.scale(ctx.at)
+                    found = fused_backward(scale, parts, step.hidden, (o, row_lse), g, g_lse)
+                else:
+                    found = biased_backward(mechanism, ctx.at, step, parts, (o, row_lse), g, g_lse)
             if found is None:
                 g_lse = torch.zeros_like(row_lse) if g_lse is None else g_lse
                 found = plain_backward(ctx, step, real_fields, parts, (o, row_lse), (g, g_lse))
@@ -174,26 +179,6 @@ def parts_of(operands: list[Operand], step: Step, dtype: torch.dtype) -> tuple[T
     """The tokens of a step of three tensors, in the accumulation type."""
     a, b, c = (tiles_of(operand, step).to(dtype) for operand in operands)
     return a, b, c
-
-
-def additive_mask(mechanism: type[Mechanism], at: dict[str, Any], step: Step) -> Tensor | None:
-    """What is added to the scores of a step, (1 or batch * heads, 1 or tiles, queries, keys) or None.
-
-    Minus infinity where a pair is hidden, the bias where there is one.
-    """
-    dtype, mask = at["real dtype"], step.hidden
-    if mechanism.bias is not None:
-        bias = torch.as_tensor(mechanism.bias(*step.i, *step.j, at_step(at, step)), dtype=dtype)
-        bias = folded(bias[(None,) * (5 - bias.dim())], step)
-        mask = bias if mask is None else mask + bias
-    return mask
-
-
-def folded(value: Tensor, step: Step) -> Tensor:
-    """(batch or 1, heads or 1, tiles, queries, keys) with batch and heads in one axis."""
-    if value.shape[:2] == (1, 1):
-        return value[0]
-    return value.expand(*step.layers, *value.shape[2:]).flatten(0, 1)
 
 
 def plain_forward(
@@ -248,18 +233,3 @@ def add_known(totals: list[Tensor], parts: tuple[Tensor | None, ...]) -> None:
     for total, part in zip(totals, parts):
         if part is not None:
             total += part
-
-
-def at_step(at: dict[str, Any], step: Step) -> dict[str, Any]:
-    """`at` for the batch elements and heads of a step."""
-    here = {name: field_slice(value, step.layer) for name, value in at.items()}
-    heads = torch.arange(at["heads"], device=step.device)[step.layer[1]]
-    return {**here, "head": heads.view(-1, 1, 1, 1)}
-
-
-def field_slice(value: Any, layer: tuple[slice, slice]) -> Any:
-    """A field restricted to the batch elements and heads at hand; anything else as it is."""
-    if not isinstance(value, Field):
-        return value
-    (batch, head), (batches, heads) = layer, value.data.shape[:2]
-    return type(value)(value.data[batch if batches > 1 else slice(None), head if heads > 1 else slice(None)])
