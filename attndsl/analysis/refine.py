@@ -36,17 +36,17 @@ def refine(predicate: Predicate, query: Layout, key: Layout, start: Ranges | Non
         start: the pairs of tile ranges to look at; everything if None.
     """
     edge = np.array(key.grid) - np.where(ragged(key), 1, 0)
-    work = start or Ranges(*(np.array([bound], dtype=np.int64) for bound in _whole(query) + _whole(key)))
+    work = start or whole_range(query, key)
     full: list[Ranges] = []
     still_open: list[Ranges] = []
     while len(work):
-        must, may = predicate.decide(_hulls(work, query, key))
+        must, may = predicate.decide(hulls(work, query, key))
         must = must & (work.key_hi < edge).all(-1)
         full.append(work.take(must))
         work = work.take(may & ~must)
         single = (work.query_lo == work.query_hi).all(-1) & (work.key_lo == work.key_hi).all(-1)
         still_open.append(work.take(single))
-        work = _halve(work.take(~single), query, key)
+        work, _ = halve(work.take(~single), query, key)
     return Refined(_concatenate(full), _concatenate(still_open))
 
 
@@ -54,23 +54,34 @@ def _whole(layout: Layout) -> list[list[int]]:
     return [[0] * len(layout.grid), [size - 1 for size in layout.grid]]
 
 
-def _hulls(work: Ranges, query: Layout, key: Layout) -> Boxes:
+def whole_range(query: Layout, key: Layout) -> Ranges:
+    """The pair of all query tiles and all key tiles."""
+    return Ranges(*(np.array([bound], dtype=np.int64) for bound in _whole(query) + _whole(key)))
+
+
+def hulls(work: Ranges, query: Layout, key: Layout) -> Boxes:
+    """The tokens of each pair of tile ranges."""
     return Boxes(*query.hull(work.query_lo, work.query_hi), *key.hull(work.key_lo, work.key_hi))
 
 
-def _halve(work: Ranges, query: Layout, key: Layout) -> Ranges:
-    """Splits each pair along its longest side, counted in tokens."""
+def halve(work: Ranges, query: Layout, key: Layout) -> tuple[Ranges, Ints]:
+    """Splits each pair along its longest side, counted in tokens.
+
+    Returns:
+        All first halves, then all second halves; and the axis of each, those of queries first.
+    """
     lo = np.concatenate([work.query_lo, work.key_lo], axis=-1)
     hi = np.concatenate([work.query_hi, work.key_hi], axis=-1)
     length = (hi - lo + 1) * np.array(query.tile + key.tile)
     length[hi == lo] = -1
-    place = np.arange(0, lo.size, lo.shape[1]) + length.argmax(-1)
+    longest = length.argmax(-1)
+    place = np.arange(0, lo.size, lo.shape[1]) + longest
     middle = (lo.ravel()[place] + hi.ravel()[place]) // 2
     lo, hi = np.concatenate([lo, lo]), np.concatenate([hi, hi])
     hi.reshape(-1)[place] = middle
     lo.reshape(-1)[place + lo.size // 2] = middle + 1
     axes = len(query.grid)
-    return Ranges(lo[:, :axes], hi[:, :axes], lo[:, axes:], hi[:, axes:])
+    return Ranges(lo[:, :axes], hi[:, :axes], lo[:, axes:], hi[:, axes:]), longest
 
 
 def _concatenate(parts: list[Ranges]) -> Ranges:

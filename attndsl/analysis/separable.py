@@ -14,8 +14,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.analysis.alike import VisitCounts, alike_counts
 from attndsl.analysis.attention import add_boxes
-from attndsl.analysis.layout import Brick, Ints, Layout, balanced, ragged, slots, tile_count
+from attndsl.analysis.layout import Brick, Layout, balanced, ragged, slots, tile_count
 from attndsl.analysis.partial import count_inside
 from attndsl.analysis.predicate import Predicate
 from attndsl.analysis.refine import refine, tile_number
@@ -28,20 +29,6 @@ ONE_TILE, SMALL_SLOTS = 1 << 24, 128
 """A single pair of tiles with more pairs than that is counted by tiles of so many slots."""
 
 Tile = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class VisitCounts:
-    """Exact numbers of one head: visible pairs, and per query tile its full and its visited key tiles."""
-
-    pairs: int
-    full: Ints
-    visited: Ints
-
-    @cached_property
-    def totals(self) -> tuple[int, int]:
-        """Full and visited key tiles of all query tiles."""
-        return int(self.full.sum()), int(self.visited.sum())
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ class Factor:
         found = self._by_tiles.get((query.tile, key.tile))
         if found is None:
             everything = self.predicate.condition is TRUE
-            count = self._added_up if self.small else partial(refined_counts, self.predicate)
+            count = self._added_up if self.small else partial(exact_counts, self.predicate)
             found = _all_visible(query, key) if everything else count(query, key)
             self._by_tiles[query.tile, key.tile] = found
         return found
@@ -126,7 +113,7 @@ class Separated:
     def counts(self, query: Layout, key: Layout) -> VisitCounts:
         """Exact counts; factor by factor where tiles are boxes."""
         if not (isinstance(query, Brick) and isinstance(key, Brick)):
-            return refined_counts(self.predicate, query, key)
+            return exact_counts(self.predicate, query, key)
         pairs, full, visited = 1, np.ones(query.grid, dtype=np.int64), np.ones(query.grid, dtype=np.int64)
         for part in self.factors:
             found = part.counts(along(query, part.query), along(key, part.key))
@@ -150,10 +137,17 @@ def along(layout: Brick, axes: tuple[int, ...]) -> Brick:
     return Brick(tuple(layout.extents[axis] for axis in axes), tuple(layout.tile[axis] for axis in axes))
 
 
-def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
-    """Exact counts by refinement, for any layout."""
+def exact_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
+    """Exact counts of any mask, for any layout."""
     if tile_count(query) == tile_count(key) == 1 and slots(query) * slots(key) > ONE_TILE:
         return _in_one_tile(predicate, query, key)
+    if isinstance(query, Brick) and isinstance(key, Brick) and predicate.comparable:
+        return alike_counts(predicate, query, key)
+    return refined_counts(predicate, query, key)
+
+
+def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
+    """Exact counts by refinement down to every tile."""
     found = refine(predicate, query, key)
     ranges, open_ = found.full, found.open
     full = np.zeros(query.grid, dtype=np.int64)
@@ -170,7 +164,7 @@ def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCou
 def _in_one_tile(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
     """One pair of tiles that holds everything: too many pairs to look at, so smaller tiles are counted."""
     small = [Brick(side.extents, balanced(side.extents, SMALL_SLOTS)) for side in (query, key)]
-    pairs = refined_counts(predicate, *small).pairs
+    pairs = exact_counts(predicate, *small).pairs
     every = np.prod(query.extents) * slots(key)
     return VisitCounts(pairs, np.array([int(pairs == every)]), np.array([int(pairs > 0)]))
 

@@ -9,7 +9,7 @@ from attndsl.analysis import separable
 from attndsl.analysis.attention import head_classes
 from attndsl.analysis.contents import content_classes
 from attndsl.analysis.layout import Brick
-from attndsl.analysis.separable import Separated, factors, refined_counts
+from attndsl.analysis.separable import Separated, exact_counts, factors, refined_counts
 from attndsl.language import load_text
 from tests.analysis.test_schedules import drawn_layout
 from tests.strategies import specs, thorough
@@ -99,7 +99,7 @@ def test_one_large_tile_is_counted_by_smaller_ones(monkeypatch):
     monkeypatch.setattr(separable, "ONE_TILE", 1 << 20)
     monkeypatch.setattr("attndsl.analysis.partial.CHUNK", 0)
     monkeypatch.setattr(type(predicate), "points", limited(type(predicate).points, 1 << 20))
-    found = refined_counts(predicate, *layouts)
+    found = exact_counts(predicate, *layouts)
     expected = sum(
         sum(abs(i - a) < 5 for a in range(256)) * sum(abs(i - b) < 2 for b in range(256)) for i in range(256)
     )
