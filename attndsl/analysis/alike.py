@@ -25,7 +25,7 @@ MANY = 200
 
 @dataclass(frozen=True)
 class Halved:
-    """Pairs that were split: their places, the axis (those of queries come first), the places of the halves."""
+    """Pairs that were split: their places, the axis (queries' come first), the places of both halves."""
 
     at: Ints
     axis: Ints

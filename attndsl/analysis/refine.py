@@ -123,10 +123,15 @@ def in_stretches(predicate: Predicate, query: Layout, key: Layout, samples: int)
     return bool(((visited == 0) | (visited == last - first + 1)).all())
 
 
+def sampled_tiles(query: Layout, samples: int) -> Ints:
+    """At most so many query tiles, evenly spread."""
+    last = tile_count(query) - 1
+    return np.array(sorted({int(place) for place in np.linspace(0, last, samples)}), dtype=np.int64)
+
+
 def _sampled(predicate: Predicate, query: Layout, key: Layout, samples: int) -> tuple[Ints, Refined]:
     """Some query tiles, and what they visit."""
-    last = tile_count(query) - 1
-    tiles = np.array(sorted({int(place) for place in np.linspace(0, last, samples)}), dtype=np.int64)
+    tiles = sampled_tiles(query, samples)
     lo = tile_coordinates(query, tiles)
     ends = [
         np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from attndsl.analysis.alike import VisitCounts, alike_counts
 from attndsl.analysis.attention import add_boxes
-from attndsl.analysis.layout import Brick, Layout, balanced, ragged, slots, tile_count
+from attndsl.analysis.layout import Brick, Ints, Layout, balanced, ragged, slots, tile_coordinates, tile_count
 from attndsl.analysis.partial import count_inside
 from attndsl.analysis.predicate import Predicate
-from attndsl.analysis.refine import refine, tile_number
+from attndsl.analysis.refine import Ranges, hulls, refine, sampled_tiles, sampled_visits, tile_number
 from attndsl.ir.index import TRUE, Apply, Expr
 from attndsl.ir.walk import fields, variables
 
 SMALL = 1 << 20
 """Pairs up to which a factor is looked at pair by pair; larger ones are refined by bounds."""
+FEW_PAIRS = 1 << 14
+"""Pairs of tiles up to which the bounds of a factor are looked at pair by pair."""
 ONE_TILE, SMALL_SLOTS = 1 << 24, 128
 """A single pair of tiles with more pairs than that is counted by tiles of so many slots."""
 
@@ -53,6 +55,23 @@ class Factor:
             found = _all_visible(query, key) if everything else count(query, key)
             self._by_tiles[query.tile, key.tile] = found
         return found
+
+    def may_visit(self, query: Brick, key: Brick) -> Ints:
+        """By the bounds alone, how many key tiles every query tile visits; for few pairs of tiles."""
+        known = self._bounded.get((query.tile, key.tile))
+        if known is None:
+            tiles = [tile_coordinates(side, np.arange(tile_count(side))) for side in (query, key)]
+            rows, keys = np.indices((len(tiles[0]), len(tiles[1]))).reshape(2, -1)
+            pairs = Ranges(tiles[0][rows], tiles[0][rows], tiles[1][keys], tiles[1][keys])
+            _, may = self.predicate.decide(hulls(pairs, query, key))
+            known = may.reshape(len(tiles[0]), -1).sum(1)
+            self._bounded[query.tile, key.tile] = known
+        return known
+
+    @cached_property
+    def _bounded(self) -> dict[tuple[Tile, Tile], Ints]:
+        """What `may_visit` has found."""
+        return {}
 
     @cached_property
     def _by_tiles(self) -> dict[tuple[Tile, Tile], VisitCounts]:
@@ -109,6 +128,21 @@ class Separated:
             own = part.counts(along(query, part.query), along(key, part.key)).totals
             full, visited = full * own[0], visited * own[1]
         return full, visited
+
+    def sampled_visits(self, query: Brick, key: Brick, samples: int) -> float:
+        """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles.
+
+        Factor by factor where there are several: shapes of tiles that differ along other axes share these.
+        """
+        sides = [(along(query, part.query), along(key, part.key)) for part in self.factors]
+        many = any(tile_count(q) * tile_count(k) > FEW_PAIRS for q, k in sides)
+        if len(sides) == 1 or many:
+            return sum(sampled_visits(self.predicate, query, key, samples))
+        places = tile_coordinates(query, sampled_tiles(query, samples))
+        visits = np.ones(len(places), dtype=np.int64)
+        for part, (q, k) in zip(self.factors, sides):
+            visits *= part.may_visit(q, k)[tile_number(places[:, part.query], q)]
+        return float(visits.mean())
 
     def counts(self, query: Layout, key: Layout) -> VisitCounts:
         """Exact counts; factor by factor where tiles are boxes."""

@@ -12,7 +12,7 @@ from attndsl.diagnostics import fail
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
 from attndsl.planning.layouts import Forced, plan_attend
-from attndsl.planning.plan import plan_program
+from attndsl.planning.plan import program_tiles
 from attndsl.planning.residues import split_attend
 from attndsl.planning.tiles import ROUGH_SAMPLES, WHOLE, TileChoice
 from attndsl.simulation.counts import Fields
@@ -41,7 +41,7 @@ def plan_on_host(
     if setting.kernel.name != KERNEL:
         reason = f"{setting.device.name} is a CPU, and knows the torch path alone"
         raise fail(BadOption("--kernel", setting.kernel.name, reason, f"choose {KERNEL}"))
-    tiles = plan_program(program).tiles
+    tiles = program_tiles(program)
     planned: dict[str, Planned] = {}
     for value in program.attends:
         if value.name in tiles:
