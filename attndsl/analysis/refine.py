@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attndsl.analysis.layout import Ints, Layout, ragged, tile_coordinates, tile_count
+from attndsl.analysis.layout import Brick, Ints, Layout, ragged, tile_coordinates, tile_count
 from attndsl.analysis.predicate import Boxes, Predicate
 
 Ranges = Boxes
@@ -99,7 +99,7 @@ def sampled_visits(predicate: Predicate, query: Layout, key: Layout, samples: in
     Returns:
         Those that are full, and those that the bounds leave open.
     """
-    tiles, found = _sampled(predicate, query, key, samples)
+    tiles, found = sampled_refinement(predicate, query, key, samples)
     full = np.prod(found.full.key_hi - found.full.key_lo + 1, axis=-1).sum()
     return float(full) / len(tiles), len(found.open) / len(tiles)
 
@@ -110,7 +110,7 @@ def in_stretches(predicate: Predicate, query: Layout, key: Layout, samples: int)
     Args:
         query, key: layouts of one axis.
     """
-    tiles, found = _sampled(predicate, query, key, samples)
+    tiles, found = sampled_refinement(predicate, query, key, samples)
     row, lo, hi = (
         np.concatenate([getattr(found.full, side)[:, 0], getattr(found.open, side)[:, 0]])
         for side in ("query_lo", "key_lo", "key_hi")
@@ -129,11 +129,29 @@ def sampled_tiles(query: Layout, samples: int) -> Ints:
     return np.array(sorted({int(place) for place in np.linspace(0, last, samples)}), dtype=np.int64)
 
 
-def _sampled(predicate: Predicate, query: Layout, key: Layout, samples: int) -> tuple[Ints, Refined]:
+def sampled_refinement(
+    predicate: Predicate, query: Layout, key: Layout, samples: int
+) -> tuple[Ints, Refined]:
     """Some query tiles, and what they visit."""
     tiles = sampled_tiles(query, samples)
+    return tiles, _refined_at(predicate, query, key, tiles)
+
+
+def _refined_at(predicate: Predicate, query: Layout, key: Layout, tiles: Ints) -> Refined:
+    """What some query tiles visit."""
     lo = tile_coordinates(query, tiles)
     ends = [
         np.broadcast_to(np.array(bound, dtype=np.int64), (len(tiles), len(key.grid))) for bound in _whole(key)
     ]
-    return tiles, refine(predicate, query, key, Ranges(lo, lo, *ends))
+    return refine(predicate, query, key, Ranges(lo, lo, *ends))
+
+
+def visited_keys(predicate: Predicate, query: Brick, key: Brick, tiles: Ints) -> dict[int, Ints]:
+    """The numbers of the key tiles that query tiles visit, by the bounds alone, ascending."""
+    found = _refined_at(predicate, query, key, tiles)
+    known: dict[int, list[Ints]] = {at: [] for at in tiles.tolist()}
+    for ranges in (found.full, found.open):
+        for row, lo, hi in zip(tile_number(ranges.query_lo, query).tolist(), ranges.key_lo, ranges.key_hi):
+            sides = [np.arange(first, last + 1) for first, last in zip(lo, hi)]
+            known[row].append(np.ravel_multi_index(np.ix_(*sides), key.grid).ravel())
+    return {at: np.sort(np.concatenate(parts or [tiles[:0]])) for at, parts in known.items()}
