@@ -99,12 +99,15 @@ def head_classes(
 ) -> list[HeadPredicate]:
     """Heads are of one class when their predicates are the same expression after putting `head` in."""
     values = {name: (fields or {})[name] for name in field_names(attend.where)}
+    every = tuple(range(sizes.get("heads", 1)))
+    differ = every if "head" in variables(attend.where) else every[:1]
     found: list[HeadPredicate] = []
     for batch in range(next(iter(values.values())).shape[0]) if values else [None]:
         members: dict[object, tuple[Predicate, list[int]]] = {}
-        for head in range(sizes.get("heads", 1)):
+        for head in differ:
             predicate = _at_head(attend, sizes, values, batch, head)
-            members.setdefault(predicate.condition, (predicate, []))[1].append(head)
+            heads = [head] if differ == every else every
+            members.setdefault(predicate.condition, (predicate, []))[1].extend(heads)
         found += [HeadPredicate(tuple(heads), batch, predicate) for predicate, heads in members.values()]
     return found
 

@@ -86,6 +86,13 @@ class Predicate:
         return Bounds({name: (Var(name + LO), Var(name + HI)) for name in names})
 
     @cached_property
+    def _parameters(self) -> Parameters:
+        origins = {name: Var(name + LO) for name, _ in (*self.query, *self.key)}
+        parameters = Parameters(self._bounds, origins)
+        parameters.of_condition(self.condition)
+        return parameters
+
+    @cached_property
     def _loads(self) -> dict[str, Any]:
         loads: dict[str, Any] = {}
         for name, values in self.fields.items():
@@ -123,12 +130,15 @@ class Predicate:
                 values[name + LO], values[name + HI] = lo[:, axis], hi[:, axis]
         return values
 
+    @property
+    def comparable(self) -> bool:
+        """Whether boxes can be known to see the same mask."""
+        return not self._parameters.unique
+
     def signatures(self, boxes: Boxes) -> Ints:
         """A class number per box pair: pairs of one class see the same mask, up to translation."""
-        origins = {name: Var(name + LO) for name, _ in (*self.query, *self.key)}
-        parameters = Parameters(self._bounds, origins)
-        parameters.of_condition(self.condition)
-        if parameters.unique:
+        parameters = self._parameters
+        if not self.comparable:
             return np.arange(len(boxes), dtype=np.int64)
         columns = list(self._evaluated(list(parameters.found), boxes, np.int64, self._loads))
         columns += [self._contents(boxes, *looked_up) for looked_up in parameters.contents]

@@ -14,34 +14,23 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from attndsl.analysis.alike import VisitCounts, alike_counts
 from attndsl.analysis.attention import add_boxes
-from attndsl.analysis.layout import Brick, Ints, Layout, balanced, ragged, slots, tile_count
+from attndsl.analysis.layout import Brick, Ints, Layout, balanced, ragged, slots, tile_coordinates, tile_count
 from attndsl.analysis.partial import count_inside
 from attndsl.analysis.predicate import Predicate
-from attndsl.analysis.refine import refine, tile_number
+from attndsl.analysis.refine import Ranges, hulls, refine, sampled_tiles, sampled_visits, tile_number
 from attndsl.ir.index import TRUE, Apply, Expr
 from attndsl.ir.walk import fields, variables
 
 SMALL = 1 << 20
 """Pairs up to which a factor is looked at pair by pair; larger ones are refined by bounds."""
+FEW_PAIRS = 1 << 14
+"""Pairs of tiles up to which the bounds of a factor are looked at pair by pair."""
 ONE_TILE, SMALL_SLOTS = 1 << 24, 128
 """A single pair of tiles with more pairs than that is counted by tiles of so many slots."""
 
 Tile = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class VisitCounts:
-    """Exact numbers of one head: visible pairs, and per query tile its full and its visited key tiles."""
-
-    pairs: int
-    full: Ints
-    visited: Ints
-
-    @cached_property
-    def totals(self) -> tuple[int, int]:
-        """Full and visited key tiles of all query tiles."""
-        return int(self.full.sum()), int(self.visited.sum())
 
 
 @dataclass(frozen=True)
@@ -62,10 +51,27 @@ class Factor:
         found = self._by_tiles.get((query.tile, key.tile))
         if found is None:
             everything = self.predicate.condition is TRUE
-            count = self._added_up if self.small else partial(refined_counts, self.predicate)
+            count = self._added_up if self.small else partial(exact_counts, self.predicate)
             found = _all_visible(query, key) if everything else count(query, key)
             self._by_tiles[query.tile, key.tile] = found
         return found
+
+    def may_visit(self, query: Brick, key: Brick) -> Ints:
+        """By the bounds alone, how many key tiles every query tile visits; for few pairs of tiles."""
+        known = self._bounded.get((query.tile, key.tile))
+        if known is None:
+            tiles = [tile_coordinates(side, np.arange(tile_count(side))) for side in (query, key)]
+            rows, keys = np.indices((len(tiles[0]), len(tiles[1]))).reshape(2, -1)
+            pairs = Ranges(tiles[0][rows], tiles[0][rows], tiles[1][keys], tiles[1][keys])
+            _, may = self.predicate.decide(hulls(pairs, query, key))
+            known = may.reshape(len(tiles[0]), -1).sum(1)
+            self._bounded[query.tile, key.tile] = known
+        return known
+
+    @cached_property
+    def _bounded(self) -> dict[tuple[Tile, Tile], Ints]:
+        """What `may_visit` has found."""
+        return {}
 
     @cached_property
     def _by_tiles(self) -> dict[tuple[Tile, Tile], VisitCounts]:
@@ -123,10 +129,25 @@ class Separated:
             full, visited = full * own[0], visited * own[1]
         return full, visited
 
+    def sampled_visits(self, query: Brick, key: Brick, samples: int) -> float:
+        """Key tiles that a query tile visits, by the bounds alone, on average over a sample of query tiles.
+
+        Factor by factor where there are several: shapes of tiles that differ along other axes share these.
+        """
+        sides = [(along(query, part.query), along(key, part.key)) for part in self.factors]
+        many = any(tile_count(q) * tile_count(k) > FEW_PAIRS for q, k in sides)
+        if len(sides) == 1 or many:
+            return sum(sampled_visits(self.predicate, query, key, samples))
+        places = tile_coordinates(query, sampled_tiles(query, samples))
+        visits = np.ones(len(places), dtype=np.int64)
+        for part, (q, k) in zip(self.factors, sides):
+            visits *= part.may_visit(q, k)[tile_number(places[:, part.query], q)]
+        return float(visits.mean())
+
     def counts(self, query: Layout, key: Layout) -> VisitCounts:
         """Exact counts; factor by factor where tiles are boxes."""
         if not (isinstance(query, Brick) and isinstance(key, Brick)):
-            return refined_counts(self.predicate, query, key)
+            return exact_counts(self.predicate, query, key)
         pairs, full, visited = 1, np.ones(query.grid, dtype=np.int64), np.ones(query.grid, dtype=np.int64)
         for part in self.factors:
             found = part.counts(along(query, part.query), along(key, part.key))
@@ -150,10 +171,17 @@ def along(layout: Brick, axes: tuple[int, ...]) -> Brick:
     return Brick(tuple(layout.extents[axis] for axis in axes), tuple(layout.tile[axis] for axis in axes))
 
 
-def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
-    """Exact counts by refinement, for any layout."""
+def exact_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
+    """Exact counts of any mask, for any layout."""
     if tile_count(query) == tile_count(key) == 1 and slots(query) * slots(key) > ONE_TILE:
         return _in_one_tile(predicate, query, key)
+    if isinstance(query, Brick) and isinstance(key, Brick) and predicate.comparable:
+        return alike_counts(predicate, query, key)
+    return refined_counts(predicate, query, key)
+
+
+def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
+    """Exact counts by refinement down to every tile."""
     found = refine(predicate, query, key)
     ranges, open_ = found.full, found.open
     full = np.zeros(query.grid, dtype=np.int64)
@@ -170,7 +198,7 @@ def refined_counts(predicate: Predicate, query: Layout, key: Layout) -> VisitCou
 def _in_one_tile(predicate: Predicate, query: Layout, key: Layout) -> VisitCounts:
     """One pair of tiles that holds everything: too many pairs to look at, so smaller tiles are counted."""
     small = [Brick(side.extents, balanced(side.extents, SMALL_SLOTS)) for side in (query, key)]
-    pairs = refined_counts(predicate, *small).pairs
+    pairs = exact_counts(predicate, *small).pairs
     every = np.prod(query.extents) * slots(key)
     return VisitCounts(pairs, np.array([int(pairs == every)]), np.array([int(pairs > 0)]))
 

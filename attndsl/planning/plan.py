@@ -56,13 +56,22 @@ def plan_program(program: Program) -> ProgramPlan:
         AttnError: values on pairs are asked for, or no sizes were found at which the program is defined.
     """
     refuse_relations(program)
-    example = telling_sizes(program)
+    example, tiles = telling_sizes(program), program_tiles(program)
+    return ProgramPlan(tiles, example, can_sample(program) and most_pairs(program, example) > SAMPLED_ABOVE)
+
+
+def program_tiles(program: Program) -> dict[str, TileChoice]:
+    """The tile shapes of every attend that goes tile by tile.
+
+    Raises:
+        AttnError: no sizes were found at which the program is defined.
+    """
     tiles: dict[str, TileChoice] = {}
     for factor in (1, 2, 4, 8):  # until every attend has something to see
         tiles = _tiles(program, {axes: extent * factor for axes, extent in PLANNED_TOKENS.items()})
         if all(choice.visits > 0 for choice in tiles.values()):
             break
-    return ProgramPlan(tiles, example, can_sample(program) and most_pairs(program, example) > SAMPLED_ABOVE)
+    return tiles
 
 
 def _tiles(program: Program, by_axes: Mapping[int, int]) -> dict[str, TileChoice]:

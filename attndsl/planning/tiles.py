@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from attndsl.analysis.attention import HeadPredicate, head_classes
 from attndsl.analysis.layout import Brick, balanced, slots, tile_count
-from attndsl.analysis.refine import in_stretches, sampled_visits
+from attndsl.analysis.refine import in_stretches
+from attndsl.analysis.separable import Separated
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
 from attndsl.ir.walk import fields as fields_of
@@ -97,6 +98,7 @@ def _best(
     attend = split_attend(attend, query_steps, key_steps)
     query, key = attend.query_tokens.extents(sizes), attend.key_tokens.extents(sizes)
     predicates = head_classes(attend, sizes, fields)
+    masks = [(Separated(members.predicate), len(members.heads)) for members in predicates]
     steps = ((), ()) if plain else (query_steps, key_steps)
     in_place = (
         plain
@@ -106,7 +108,7 @@ def _best(
 
     def choice(q: tuple[int, ...], k: tuple[int, ...], samples: int) -> TileChoice:
         run = WHOLE if in_place else k[-1] if plain or key_steps[-1] == 1 else 1
-        return TileChoice(q, k, _visits(predicates, Brick(query, q), Brick(key, k), samples), *steps, run)
+        return TileChoice(q, k, _visits(masks, Brick(query, q), Brick(key, k), samples), *steps, run)
 
     def best_of(shapes: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> TileChoice:
         rough = [choice(*shape, ROUGH_SAMPLES) for shape in shapes]
@@ -162,9 +164,9 @@ def visit_cost(queries: int, run: int) -> float:
     return arithmetic + (READ if run == WHOLE else GATHERED + PER_RUN / run) / queries
 
 
-def _visits(predicates: Sequence[HeadPredicate], query: Brick, key: Brick, samples: int) -> float:
+def _visits(masks: Sequence[tuple[Separated, int]], query: Brick, key: Brick, samples: int) -> float:
     """Visited key slots per query slot that holds a token, over all heads."""
-    visits = sum(sum(sampled_visits(p.predicate, query, key, samples)) * len(p.heads) for p in predicates)
+    visits = sum(mask.sampled_visits(query, key, samples) * heads for mask, heads in masks)
     tokens = prod(query.extents) / tile_count(query)
     return visits * slots(query) * slots(key) / tokens
 

@@ -1,10 +1,11 @@
 """The time of one attend on a CPU: what the torch path of a generated file does, all cores together.
 
     score      s + c (D + Dv)          softmax, and both products; less in large query tiles
-    query      r                       per query of a tile: normalised and written
+    query      r                       per query of a tile: normalised and written; gathered and scattered
+               where queries are not consecutive; twice, and merged, where full keys are computed apart
     key        l + g (D + Dv) + u / run      per key of a query tile: read where it is, or gathered in runs
     step       once for as many query tiles, with equally many keys, as the workspace holds; more where masks
-               are made anew
+               are made anew, by their numbers too
     output     once per byte that the process has not touched before
 
 Costs of scores, queries and keys are measured on PyTorch's fused CPU attention, which runs the tiles. Scores
@@ -27,6 +28,12 @@ WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers, or of queries where keys are read in place."""
 FULL_KEYS = 256
 """Keys beyond so many that all queries of a tile see are computed apart, without a mask."""
+SHARED, HELD_MASK = 4, 1 << 18
+"""Unless so many query tiles have a mask in common that is no larger than so many scores."""
+MERGING = 4
+"""Passes over outputs of queries whose full keys are computed apart: both weighted, added, written."""
+MAKING = 3
+"""Passes over a mask that is made anew, besides two writes to fresh memory: the partial tiles, and all."""
 SPECIAL = 0.5
 """What a special function takes beyond a pass that multiplies."""
 FLOAT = 4
@@ -41,12 +48,18 @@ class Access:
         run: else, tokens that are copied together.
         anew: the share of them that the query tile before did not gather.
         whole: all queries see all keys, and nothing is planned.
+        query_run: consecutive queries of a tile that are copied together; 0 where they are used in place.
+        apart: the share of query tiles whose full keys are computed apart from the masked ones.
+        remade: the share of masked query tiles whose masks serve few others, and are made at every call.
     """
 
     in_place: bool = True
     run: int = 1
     anew: float = 1.0
     whole: bool = False
+    query_run: int = 0
+    apart: float = 0.0
+    remade: float = 0.0
 
 
 READ_IN_PLACE = Access()
@@ -99,18 +112,25 @@ def host_time(
     masks, steps = 0.0, 0.0
     tiles = sum(len(full) * repeats for full, _, repeats in visited)
     keys = sum(int((full + partial).sum()) * repeats for full, partial, repeats in visited) * kind.keys
+    queries = tiles * kind.queries
     for full, partial, repeats in visited:
         masked = partial > 0
         under = (np.minimum(full, FULL_KEYS // kind.keys) + partial)[masked]
-        masks += float(under.sum()) * repeats * kind.queries * kind.keys * cost.mask
-        steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats)
+        under_masks = float(under.sum()) * kind.queries * kind.keys
+        masks += under_masks * (repeats * cost.mask + access.remade * _made_seconds(host))
+        layers = repeats if len(visited) > 1 else 1  # where masks differ by head, each has a plan of its own
+        steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats, layers)
     backward = kind.direction == "bwd"
-    sides = 1e-9 * (tiles * kind.queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
+    sides = 1e-9 * (queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
+    sides += 1e-9 * queries * access.apart * (host.query_ns + MERGING * kind.widths.value * host.element_ns)
     moved = FLOAT * kind.widths.both * keys
     gathers = 0.0
     if not access.in_place:
         gathers += moved / (host.gather_gbps * 1e9) + 1e-9 * 2 * keys / access.run * host.run_ns
         gathers *= 1.0 if backward else access.anew
+    if access.query_run:
+        gathers += FLOAT * kind.widths.both * queries / (host.gather_gbps * 1e9)
+        gathers += 1e-9 * 2 * queries / access.query_run * host.run_ns
     if backward:
         gathers += moved / (host.scatter_gbps * 1e9)
     scores = keys * kind.queries * (cost.tensor + cost.exp + cost.issue)
@@ -118,10 +138,41 @@ def host_time(
     return HostTime(scores, masks, sides, gathers, steps + fresh)
 
 
+def _made_seconds(host: Host) -> float:
+    """Seconds of a number of a mask that is made at a call, for all heads."""
+    return 2 * FLOAT / (host.fresh_gbps * 1e9) + 1e-9 * MAKING * host.element_ns
+
+
+def share_apart(kind: TileKind, visited: list[tuple[NDArray[np.int64], NDArray[np.int64], int]]) -> float:
+    """The share of query tiles whose full keys are computed apart: those with large masks that hide little.
+
+    Args:
+        visited: per class of heads the full and the partial key tiles of every query tile, and its heads.
+    """
+    if kind.held or kind.score.passes + kind.score.look_ups > 0:
+        return 0.0  # something is read for all pairs anyway
+    apart, tiles = 0.0, 0
+    for full, partial, repeats in visited:
+        keys = (full + partial) * kind.keys
+        _, kind_of, members = np.unique(
+            keys * (1 + partial.max()) + partial, return_inverse=True, return_counts=True
+        )
+        held = (members[kind_of] >= SHARED) & (keys * kind.queries <= HELD_MASK)
+        large = (partial > 0) & (full * kind.keys >= np.maximum(FULL_KEYS, keys // 2)) & ~held
+        apart, tiles = apart + float(large.sum()) * repeats, tiles + len(full) * repeats
+    return apart / max(tiles, 1)
+
+
 def _steps(
-    host: Host, kind: TileKind, access: Access, visited: NDArray[np.int64], masked: bool, repeats: int
+    host: Host,
+    kind: TileKind,
+    access: Access,
+    visited: NDArray[np.int64],
+    masked: bool,
+    repeats: int,
+    layers: int,
 ) -> float:
-    """Microseconds of the steps of one class of heads.
+    """Microseconds of the steps of one class of heads, `layers` of which are planned apart.
 
     Query tiles with equally many keys are computed together, as many as fill the workspace. How many such
     numbers there are is bounded by the tiles and by the largest one, a bound that never falls with more keys.
@@ -131,5 +182,7 @@ def _steps(
     queries = access.in_place and kind.direction == "fwd"
     tokens = len(visited) * kind.queries if queries else int(visited.sum()) * kind.keys
     filled = repeats * tokens * max(kind.widths.score, 1) * FLOAT / WORKSPACE
-    groups = min(int((visited > 0).sum()), int(visited.max(initial=0)))
-    return max(1.0, groups, filled) * (host.masked_step_us if masked else host.step_us)
+    groups = layers * min(int((visited > 0).sum()), int(visited.max(initial=0)))
+    anew = access.remade if masked else 0.0
+    each = (1 - anew) * host.step_us + anew * max(host.step_us, host.masked_step_us)
+    return max(1.0, groups, filled) * each

@@ -5,14 +5,18 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+import attndsl
 from attndsl.analysis import separable
 from attndsl.analysis.attention import head_classes
 from attndsl.analysis.contents import content_classes
 from attndsl.analysis.layout import Brick
-from attndsl.analysis.separable import Separated, factors, refined_counts
+from attndsl.analysis.predicate import Predicate
+from attndsl.analysis.refine import sampled_visits
+from attndsl.analysis.separable import Separated, exact_counts, factors, refined_counts
 from attndsl.language import load_text
+from attndsl.planning.plan import program_tiles
 from tests.analysis.test_schedules import drawn_layout
-from tests.strategies import specs, thorough
+from tests.strategies import specs, thorough, tile_shapes
 
 
 def predicate_of(where, tokens="x[h, w]", **sizes):
@@ -99,7 +103,7 @@ def test_one_large_tile_is_counted_by_smaller_ones(monkeypatch):
     monkeypatch.setattr(separable, "ONE_TILE", 1 << 20)
     monkeypatch.setattr("attndsl.analysis.partial.CHUNK", 0)
     monkeypatch.setattr(type(predicate), "points", limited(type(predicate).points, 1 << 20))
-    found = refined_counts(predicate, *layouts)
+    found = exact_counts(predicate, *layouts)
     expected = sum(
         sum(abs(i - a) < 5 for a in range(256)) * sum(abs(i - b) < 2 for b in range(256)) for i in range(256)
     )
@@ -125,3 +129,28 @@ def test_a_mask_that_hides_nothing_is_not_looked_at(tiles):
     assert own.pairs == refined.pairs == (12 * 11) ** 2
     np.testing.assert_array_equal(own.full, refined.full)
     np.testing.assert_array_equal(own.visited, refined.visited)
+
+
+@given(st.data())
+@thorough(40)
+def test_visits_factor_by_factor_are_those_of_the_whole_mask(data):
+    """By the bounds of a conjunction, which are those of its parts."""
+    spec = data.draw(specs(most=30))
+    note(spec.text)
+    op = spec.program.attends[0].op
+    sides = [tokens.extents(spec.sizes) for tokens in (op.query_tokens, op.key_tokens)]
+    layouts = [Brick(extents, data.draw(tile_shapes(extents))) for extents in sides]
+    samples = data.draw(st.integers(1, 9))
+    for members in head_classes(op, spec.sizes, spec.fields):
+        own = Separated(members.predicate).sampled_visits(*layouts, samples)
+        assert own == pytest.approx(sum(sampled_visits(members.predicate, *layouts, samples)))
+
+
+@pytest.mark.parametrize("name", ["hunyuan_gna", "dinat", "neighborhood3d"])
+def test_tile_shapes_that_are_compared_share_what_is_known_of_their_sides(name, monkeypatch):
+    """Dozens of shapes are tried; each used to be refined on its own, some ten steps for every shape."""
+    asked = []
+    decide = Predicate.decide
+    monkeypatch.setattr(Predicate, "decide", lambda self, boxes: asked.append(1) or decide(self, boxes))
+    program_tiles(attndsl.load(name))
+    assert len(asked) < 150

@@ -33,7 +33,8 @@ RATES = {"gather_gbps", "fresh_gbps", "scatter_gbps"}
 """Costs of which more is better."""
 kinds = st.lists(st.sampled_from([0, 1, 2]), min_size=24, max_size=24)
 """Six query tiles against four key tiles: empty, full, partial."""
-accesses = st.sampled_from([Access(), Access(in_place=False, run=2), Access(whole=True)])
+PLANNED = Access(in_place=False, run=2, query_run=4, apart=0.5, remade=0.5)
+accesses = st.sampled_from([Access(), Access(in_place=False, run=2), Access(whole=True), PLANNED])
 directions = st.sampled_from(["fwd", "bwd"])
 
 
@@ -79,20 +80,55 @@ def test_tiles_are_those_of_the_generated_file(name):
 
 def test_the_model_knows_when_the_generated_file_computes_keys_apart_and_how_many_it_gathers():
     assert (host.FULL_KEYS, host.WORKSPACE) == (groups.FULL_KEYS, steps.WORKSPACE)
+    assert (host.SHARED, host.HELD_MASK) == (groups.SHARED, groups.HELD_MASK)
 
 
 @pytest.mark.parametrize(
     ("spec", "sizes", "share"),
     [
-        ("neighborhood2d", {"h": 64, "w": 128}, 0.5),  # about 8 of 20 rows, and a column has 8 tiles
+        ("neighborhood2d", {"h": 64, "w": 128}, 0.67),  # as the generated file: windows stay at the borders
         ("axial_columns", {"h": 64, "w": 128}, 1.0),  # the next tile of a column sees no later keys
         ("sliding", {"n": 4096}, 1.0),  # read in place
+        ("longformer", {"n": 8192}, 1.0),  # global keys stay where the others slide
     ],
 )
 def test_tiles_in_a_column_gather_only_what_is_new(spec, sizes, share):
     sizes = {**sizes, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
     (planned,) = plan_on_host(attndsl.load(spec), sizes, make_setting("cpu"), {}, None).values()
     assert planned.tiling.access.anew == pytest.approx(share, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sizes", "query_run", "apart", "remade"),
+    [
+        ("causal", {"n": 2048}, 0, 7 / 8, 0.0),  # the first tile sees no full key tile
+        ("sliding", {"n": 8192}, 0, 0.06, 0.1),  # a mask that most tiles have stays in the cache
+        ("dilated", {"n": 2048}, 1, 0.0, 1.0),  # four tiles, two masks of two tiles each
+        ("neighborhood2d", {"h": 64, "w": 128}, 8, 0.0, 0.12),
+        ("axial_rows", {"h": 64, "w": 128}, 0, 0.0, 0.0),
+    ],
+)
+def test_what_a_plan_does_with_queries_and_masks_is_known(spec, sizes, query_run, apart, remade):
+    """As the plans of the generated files, looked into."""
+    sizes = {**sizes, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
+    (planned,) = plan_on_host(attndsl.load(spec), sizes, make_setting("cpu"), {}, None).values()
+    assert planned.work is not None
+    access = planned.work.access
+    assert access.query_run == query_run
+    assert access.apart == pytest.approx(apart, abs=0.02)
+    assert access.remade == pytest.approx(remade, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [{"query_run": 8}, {"query_run": 1}, {"apart": 0.5}, {"remade": 0.5}],
+    ids=lambda entry: str(entry),
+)
+def test_what_a_plan_does_with_queries_and_masks_costs_time(worse):
+    device = load_device("cpu")
+    for tiles in ([1, 2] * 12, [2] * 24):
+        before, after = (seconds(tiles, found, "fwd", device) for found in (Access(), Access(**worse)))
+        assert before < after
 
 
 @pytest.mark.parametrize(("direction", "gains"), [("fwd", True), ("bwd", False)])
