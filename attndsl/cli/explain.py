@@ -120,7 +120,7 @@ UNTILED = {
     "all_keys": "one tile, since every query sees every key",
     "contracted": "for the counts alone; sums over keys come first, so it runs without tiles",
     "along_paths": "for the counts alone; weights fade along lines of the grid, so it runs without tiles",
-    "chunked": "for the counts alone; it runs in chunks of queries against every key",
+    "chunked": "for the counts alone; on a CPU it runs in chunks of queries against every key",
 }
 """Why the tiles of an attend are what they are, by kernel; others visit tiles chosen for their mask."""
 

@@ -67,6 +67,7 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
     return {
         "WHERE": hooks.where,
         "SHAPE": hooks.shape,
+        "TIMES": hooks.times,
         "QUERY_TILE": query,
         "KEY_TILE": key,
         "QUERY_STEP": query_steps,
@@ -98,7 +99,11 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
     every = [constants]
     if kernel == "lookup gradient":
         every = [
-            {**constants, "SLOPE": found.slope, "BY_QUERY": found.by_query, "BY_KEY": found.by_key}
+            {
+                **constants,
+                **{"SLOPE": found.slope, "OF_FACTOR": found.of_factor},
+                **{"BY_QUERY": found.by_query, "BY_KEY": found.by_key},
+            }
             for found in hooks.lookups
         ]
     return [

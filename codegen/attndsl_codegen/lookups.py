@@ -1,4 +1,4 @@
-"""Prints where bias and score look up real fields, for the gradients of these."""
+"""Prints where bias, score and factor look up real fields, for the gradients of these."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ class LookupPrinter:
 
     Attributes:
         name: distinguishes the names of its functions.
+        of_factor: whether the factor of weights looks it up, and not the score.
     """
 
     op: Attend
     load: Load
     name: str
+    of_factor: bool = False
+
+    @property
+    def where(self) -> str:
+        """What looks it up."""
+        return "factor" if self.of_factor else "score"
 
     @property
     def entry_role(self) -> str:
@@ -33,7 +40,7 @@ class LookupPrinter:
 
     @property
     def slope_role(self) -> str:
-        """The role of the function that says how the score changes with it."""
+        """The role of the function that says how the score, or the factor, changes with it."""
         return f"slope_by_{self.name}"
 
     def setting(self, entry: str, slope: str | None) -> str:
@@ -45,6 +52,8 @@ class LookupPrinter:
         parts.append(f"varies={bool(reads) or 'head' in used}")
         if reads:
             parts.append(f"reads={reads!r}".replace("'", '"'))
+        if self.of_factor:
+            parts.append("of_factor=True")
         return f"Lookup({', '.join(parts)})"
 
     def entry(self, function: str, labels: Mapping[Expr, str]) -> list[str]:
@@ -63,7 +72,7 @@ class LookupPrinter:
         lines = [f'{local} = at["{name}"]' for name, local in read.items()]
         return [
             *signature(function, parameters, "tuple[Any, ...]"),
-            f'    """Where in `{self.load.field}` the score looks."""',
+            f'    """Where in `{self.load.field}` the {self.where} looks."""',
             *(f"    {line}" for line in [*lines, *body.lines]),
         ]
 
@@ -81,12 +90,13 @@ class CoordinatePrinter(TorchPrinter):
 
 
 def lookups_of(op: Attend) -> tuple[LookupPrinter, ...]:
-    """Where bias and score look up real fields."""
-    shaped = [expr for expr in (op.score, op.bias) if expr is not None]
+    """Where bias and score, and then the factor, look up real fields."""
     found: list[LookupPrinter] = []
-    for node in postorder(shaped):
-        if isinstance(node, Load) and node.kind == "real":
-            before = sum(node.field == other.load.field for other in found)
-            name = identifier(node.field)
-            found.append(LookupPrinter(op, node, f"{name}_{before + 1}" if before else name))
+    for of_factor, exprs in ((False, (op.score, op.bias)), (True, (op.times,))):
+        for node in postorder([expr for expr in exprs if expr is not None]):
+            if isinstance(node, Load) and node.kind == "real":
+                before = sum(node.field == other.load.field for other in found)
+                name = identifier(node.field)
+                name = f"{name}_{before + 1}" if before else name
+                found.append(LookupPrinter(op, node, name, of_factor))
     return tuple(found)

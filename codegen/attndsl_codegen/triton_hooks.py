@@ -18,7 +18,12 @@ from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import identifier
 from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64_bits
 
-ON_GPU = {"tiled": "tiled_softmax", "all_keys": "all_keys_softmax", "paired": "paired_softmax"}
+ON_GPU = {
+    "tiled": "tiled_softmax",
+    "all_keys": "all_keys_softmax",
+    "chunked": "chunked_softmax",
+    "paired": "paired_softmax",
+}
 """Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
 ON_GPU_WITHOUT_HOOKS = {"contracted": "causal_products"}
 """The same of kernels that need no functions of the mechanism."""
@@ -28,6 +33,7 @@ ROLES = {
     "where": "Whether the key is visible to the query.",
     "shape": "The score with its bias in place of the raw score `s`.",
     "slope": "How the score changes with `s`.",
+    "times": "A factor of the weight.",
 }
 """What each function is for."""
 ONE = Const(1.0)
@@ -51,8 +57,11 @@ class TritonHookPrinter:
     @cached_property
     def printable(self) -> bool:
         """Whether the kernels can run this attend."""
-        axes = [len(tokens.axes) for tokens in (self.op.query_tokens, self.op.key_tokens)]
-        if self.op.kernel not in ON_GPU or max(axes) > MOST_AXES:
+        op = self.op
+        axes = [len(tokens.axes) for tokens in (op.query_tokens, op.key_tokens)]
+        if op.kernel not in ON_GPU or max(axes) > MOST_AXES:
+            return False
+        if op.normalize != "softmax" or op.q is None or op.k is None:
             return False
         if self.op.kernel == "paired" and lookups_of(self.op):
             return False  # the gradients of fields on pairs are left to torch
@@ -106,8 +115,10 @@ class TritonHookPrinter:
             found["shape"] = shaped if op.bias is None else shaped + op.bias
         if op.score is not None:
             found["slope"] = derivative(op.score, s)
+        if op.times is not None:
+            found["times"] = op.times
         for lookup in self.lookups:
-            slope = derivative(found["shape"], lookup.load)
+            slope = derivative(found["times" if lookup.of_factor else "shape"], lookup.load)
             if slope is not ONE:
                 found[lookup.slope_role] = slope
         return found
@@ -127,15 +138,15 @@ class TritonHookPrinter:
 
     @cached_property
     def _functions(self) -> list[list[str]]:
+        changes = "How the {} changes with what it looks up in `{}`."
         by_field = {
-            lookup.slope_role: f"How the score changes with what it looks up in `{lookup.load.field}`."
-            for lookup in self.lookups
+            lookup.slope_role: changes.format(lookup.where, lookup.load.field) for lookup in self.lookups
         }
         docs = {**ROLES, **by_field}
         return [self._function(role, expr, docs[role]) for role, expr in self.roles.items()]
 
     def _function(self, role: str, expr: Expr, doc: str) -> list[str]:
-        first = [] if role == "where" else ["s"]
+        first = [] if role in ("where", "times") else ["s"]
         parameters = [*first, "query", "key", "batch", "head", "env"]
         taken = {*parameters, "tl"}
         used = variables(expr)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from attndsl_codegen import machine
-from attndsl_codegen.kernels.triton.configurations import CONFIGURATIONS, LOOKING_UP
+from attndsl_codegen.architectures import limits_of
+from attndsl_codegen.kernels.triton.configurations import CONFIGURATIONS, LOOKING_UP, configuration
 from attndsl_codegen.machine import KERNELS, counts
 from tests.codegen.test_listing import PTX
 
@@ -29,6 +30,33 @@ def test_the_table_covers_every_configuration_and_all_are_clean():
     assert all(row["clean"] and not row["spills"] and not row["serialized"] for row in TABLE)
     assert all("HGMMA" in row["tensor_cores"] for row in TABLE if row["architecture"] == 90)
     assert {row["kernel"] for row in TABLE} == KERNELS.keys()
+
+
+def test_warps_do_not_repeat_the_scores_of_others():
+    """Up to sm_90 each warp has 16 rows of its own. Exceptions: with fewer warps, registers spill."""
+    known = {(80, False, 128), (80, True, 128), (90, True, 128)}
+    found = set()
+    for looks_up in (False, True):
+        for architecture, width in ((80, 64), (80, 128), (90, 64), (90, 128)):
+            for kernel in ("forward", "query gradient", "key gradient"):
+                chosen = configuration(kernel, width, 2, architecture, looks_up)
+                rows = chosen.keys if kernel == "key gradient" else chosen.queries
+                if rows < 16 * chosen.warps:
+                    assert kernel == "key gradient"
+                    found.add((architecture, looks_up, width))
+    assert found == known
+
+
+def test_units_with_little_memory_get_what_fits_it():
+    """sm_120 has the shared memory of sm_89, and no tcgen05."""
+    for kernel in ("forward", "query gradient", "key gradient", "lookup gradient", "causal sums"):
+        for width in (64, 128):
+            for looks_up in (False, True):
+                wanted = configuration(kernel, width, 2, 80, kernel == "lookup gradient" or looks_up)
+                assert configuration(kernel, width, 2, 120, kernel == "lookup gradient" or looks_up) == wanted
+    for row in TABLE:
+        if row["architecture"] == 80:
+            assert row["shared_bytes"] <= limits_of(120).shared_of_block
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux")
@@ -90,7 +118,8 @@ def test_what_does_not_fit_is_an_error_that_names_the_limit(tmp_path):
     assert (code, error["code"]) == (1, "E909")
     assert "sm_90" in error["message"]
     assert "232,448" in error["help"]
-    code, found = command("compile", "swin", "--dim", "64", "--device", "l40s", "-o", str(target), "--json")
+    options = "--dim", "128", "--dtype", "float32", "--device", "l40s"
+    code, found = command("compile", "swin", *options, "-o", str(target), "--json")
     (error,) = found["errors"]
     assert (code, error["code"]) == (1, "E909")
     assert "sm_89" in error["message"]

@@ -65,16 +65,15 @@ ON_TORCH = {
     "linformer": ["chunked", "chunked"],
     "mala": ["contracted"],
     "ppma_linear": ["along_paths"],
-    "ppma_product": ["chunked"],
 }
 """The torch kernels of attends that no Triton kernel takes.
 
 `contracted`, `along_paths`: weights are plain products and no key is hidden, so these are products of matrices. `chunked`:
-no softmax, a factor after it, or scores that are not products of queries and keys.
+scores that are not products of queries and keys.
 """
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}
 EXAMPLES = sorted(path.stem for path in Path(attndsl.__file__).parents[1].joinpath("examples").glob("*.attn"))
-ON_TRITON = ("tiled_softmax", "all_keys_softmax", "paired_softmax", "causal_products")
+ON_TRITON = ("tiled_softmax", "all_keys_softmax", "chunked_softmax", "paired_softmax", "causal_products")
 HALF = ("swin", "softcap", "packed", "sinked")
 
 
@@ -92,9 +91,8 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
     """
     generated: dict[str, Any] = import_source(generate(program, folded=False), "checked").__dict__
     generated.update(BACKEND="triton", configuration=lambda *_: SMALL)
-    generated.update(
-        {name: None for name in ("tiled", "all_keys", "paired") if f"{name}_softmax" in generated}
-    )
+    forms = ("tiled", "all_keys", "chunked", "paired")
+    generated.update({name: None for name in forms if f"{name}_softmax" in generated})
     ran: list[str] = []
 
     def attend(kernel: Any, *given: Any) -> Any:

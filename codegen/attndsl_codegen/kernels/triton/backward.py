@@ -6,6 +6,7 @@ writes, so gradients are the same in every run.
 
 from __future__ import annotations
 
+from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import (
     first_tile,
@@ -68,6 +69,7 @@ def softmax_query_gradient_kernel(
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
+    TIMES: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -132,7 +134,10 @@ def softmax_query_gradient_kernel(
             if MASKED:
                 visible = WHERE(i, j, batch, head, env) & key_exists & visible
             weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
-            grad_s = weight * (tl.dot(g, z, input_precision=PRECISION) - row_delta)
+            sent = tl.dot(g, z, input_precision=PRECISION)
+            if TIMES is not None:
+                sent *= factors_of(weight, i, j, batch, head, env, TIMES)
+            grad_s = weight * (sent - row_delta)
             grad_s = (grad_s * slope).to(y.dtype)
             found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
             run, key_tile, left = next_tile(runs, run, key_tile, left)
@@ -162,6 +167,7 @@ def softmax_key_gradient_kernel(
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
+    TIMES: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -235,8 +241,13 @@ def softmax_key_gradient_kernel(
                 if MASKED:
                     visible = WHERE(i, j, batch, head, env) & exists & visible
                 weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
-                found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
-                grad_s = weight * (tl.dot(z, g, input_precision=PRECISION) - row_delta)
+                if TIMES is not None:
+                    times = factors_of(weight, i, j, batch, head, env, TIMES)
+                    found_v += tl.dot((weight * times).to(g.dtype), tl.trans(g), input_precision=PRECISION)
+                    grad_s = weight * (tl.dot(z, g, input_precision=PRECISION) * times - row_delta)
+                else:
+                    found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
+                    grad_s = weight * (tl.dot(z, g, input_precision=PRECISION) - row_delta)
                 grad_s = (grad_s * slope).to(x.dtype)
                 found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)

@@ -1,7 +1,11 @@
 """Tile sizes, warps and pipeline stages of the Triton kernels.
 
 Chosen by compiling ahead of time for sm_80, sm_90 and sm_100 at widths 64 and 128: no register spills, no
-serialised tensor-core instructions, within shared memory. Not timed on a GPU.
+serialised tensor-core instructions, within shared memory; those of sm_80 within the 99 KiB of sm_89 and
+sm_120, too. Not timed on a GPU.
+
+Where one product feeds another, Triton gives each warp rows of its own. Up to sm_90 a warp takes 16 of them:
+a tile of fewer than 16 rows per warp (queries; of key gradients, keys) computes its scores more than once.
 """
 
 from __future__ import annotations
@@ -26,18 +30,18 @@ class Configuration(NamedTuple):
 
 CONFIGURATIONS = {
     80: {
-        "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(64, 64, 8, 2)},
-        "query gradient": {64: Configuration(128, 32, 8, 2), 128: Configuration(64, 64, 8, 2)},
-        "key gradient": {64: Configuration(32, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "forward": {64: Configuration(64, 64, 4, 2), 128: Configuration(64, 32, 4, 3)},
+        "query gradient": {64: Configuration(64, 32, 4, 3), 128: Configuration(64, 32, 4, 2)},
+        "key gradient": {64: Configuration(16, 64, 4, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(32, 64, 8, 2), 128: Configuration(32, 64, 8, 2)},
         "pair forward": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair query gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair key gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 32, 8, 1)},
     },
     90: {
-        "forward": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
-        "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
-        "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(32, 128, 8, 2)},
+        "forward": {64: Configuration(128, 64, 4, 2), 128: Configuration(128, 64, 8, 3)},
+        "query gradient": {64: Configuration(128, 32, 8, 3), 128: Configuration(128, 64, 8, 3)},
+        "key gradient": {64: Configuration(64, 64, 4, 1), 128: Configuration(32, 128, 8, 2)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
         "pair forward": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
@@ -56,12 +60,15 @@ CONFIGURATIONS = {
 """By the least compute capability, kernel, and the largest width they are meant for."""
 LOOKING_UP = {
     80: {
-        "key gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(32, 32, 8, 1)},
+        "forward": {64: Configuration(64, 32, 4, 2), 128: Configuration(64, 32, 4, 2)},
+        "query gradient": {64: Configuration(64, 32, 4, 1)},
+        "key gradient": {128: Configuration(32, 32, 8, 1)},
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     90: {
-        "forward": {128: Configuration(64, 64, 8, 3)},
-        "key gradient": {128: Configuration(32, 64, 8, 2)},
+        "forward": {64: Configuration(64, 64, 4, 2), 128: Configuration(64, 32, 4, 2)},
+        "query gradient": {64: Configuration(64, 64, 4, 1), 128: Configuration(64, 32, 4, 2)},
+        "key gradient": {64: Configuration(32, 64, 4, 1), 128: Configuration(32, 64, 8, 2)},
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     100: {
@@ -70,6 +77,15 @@ LOOKING_UP = {
     },
 }
 """Other ones for mechanisms that look up fields, which takes registers."""
+IN_FLOAT32 = {
+    "forward": {64: Configuration(32, 32, 4, 1), 128: Configuration(16, 32, 4, 1)},
+    "query gradient": {64: Configuration(32, 32, 4, 1), 128: Configuration(32, 32, 8, 1)},
+    "key gradient": {64: Configuration(16, 32, 4, 1), 128: Configuration(32, 32, 8, 1)},
+    "lookup gradient": {64: Configuration(32, 32, 4, 1), 128: Configuration(16, 32, 8, 1)},
+}
+"""Of sm_90, for float32 without tensor cores. Compiled for `sliding` and one look-up; not in kernels.toml."""
+AS_OLD = 120
+"""From this compute capability on, units have 8.9's memory (100 KiB) and its tensor-core instructions."""
 WIDEST = 256
 """Wider queries or values are left to torch."""
 
@@ -88,12 +104,15 @@ def configuration(
     """
     if kernel == "causal sums" and (bytes_per_number > 2 or width > 128):
         return Configuration(32, 32, 8, 1)
+    known = max((least for least in CONFIGURATIONS if least <= architecture), default=80)
+    known = 80 if architecture >= AS_OLD else known
+    wide = 64 if width <= 64 else 128
+    if bytes_per_number > 2 and known == 90 and width <= 128 and kernel in IN_FLOAT32:
+        return IN_FLOAT32[kernel][wide]
     if bytes_per_number > 2:
         return Configuration(64, 32, 4, 2 if width <= 64 else 1)
     if width > 128:
         return Configuration(64, 32, 8, 1)
-    known = max((least for least in CONFIGURATIONS if least <= architecture), default=80)
-    wide = 64 if width <= 64 else 128
     others = LOOKING_UP[known].get(kernel, {}) if looks_up else {}
     return others[wide] if wide in others else CONFIGURATIONS[known][kernel][wide]
 

@@ -18,6 +18,12 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 
 @jit
+def factors_of(weight, i, j, batch, head, env, TIMES: tl.constexpr):
+    """Factors of weights, zero wherever a weight is: those of hidden pairs may be anything."""
+    return tl.where(weight > 0.0, TIMES(i, j, batch, head, env), 0.0)
+
+
+@jit
 def softmax_forward_kernel(
     q,
     k,
@@ -35,6 +41,7 @@ def softmax_forward_kernel(
     orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
+    TIMES: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -61,7 +68,7 @@ def softmax_forward_kernel(
         env: what the hooks read.
         orders: None, or where schedules are of tokens in an order: that of queries and that of keys, see
             `ordered_places`; whether all tokens are in their places, 0 or 1; and the steps of layers.
-        WHERE, SHAPE: hooks; SHAPE is None if scores are plain products.
+        WHERE, SHAPE, TIMES: hooks; SHAPE is None if scores are plain products, TIMES if there are no factors.
         QUERIES, KEYS: slots of a tile.
         CHANNELS, VALUE_CHANNELS: widths rounded up to what a product of tiles takes.
         ORDERED: whether `orders` are read, or None if there are none. Of the launches that do and that do not
@@ -111,6 +118,8 @@ def softmax_forward_kernel(
             weight = tl.exp2(s - safe[:, None])
             shrunk = tl.exp2(top - safe)
             total = total * shrunk + tl.sum(weight, 1)
+            if TIMES is not None:
+                weight *= factors_of(weight, i, j, batch, head, env, TIMES)
             value_token = tl.trans(key_token)
             across = tl.arange(0, VALUE_CHANNELS)[None, :]
             values = rows_at(v, strides[2], batch, kv_head, value_token, across)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.all_keys import all_keys, all_keys_backward
+from attndsl_codegen.kernels.chunked import chunked
 from attndsl_codegen.kernels.definition import query_extents
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
@@ -50,7 +51,8 @@ class TritonHooks(NamedTuple):
         where: whether a key is visible.
         shape: the score with its bias in place of the raw one, or None.
         slope: how that changes with the raw score, or None.
-        lookups: where bias and score look up real fields, for the gradients of these.
+        times: a factor of the weight, or None.
+        lookups: where bias, score and factor look up real fields, for the gradients of these.
         query_boxes, key_boxes: the sides of tiles by their slots; None for the most even ones.
     """
 
@@ -59,6 +61,7 @@ class TritonHooks(NamedTuple):
     where: Any
     shape: Any = None
     slope: Any = None
+    times: Any = None
     lookups: tuple[Any, ...] = ()
     query_boxes: dict[int, tuple[int, ...]] | None = None
     key_boxes: dict[int, tuple[int, ...]] | None = None
@@ -78,6 +81,14 @@ def all_keys_softmax(
     """Softmax over all keys by the Triton kernels where they serve, else in torch."""
     found = by_triton(mechanism, at, q, k, v)
     return all_keys(mechanism, at, q, k, v) if found is None else found
+
+
+def chunked_softmax(
+    mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
+) -> tuple[Tensor, Any]:
+    """Softmax with factors of the weights by the Triton kernels where they serve, else in torch."""
+    found = by_triton(mechanism, at, q, k, v)
+    return chunked(mechanism, at, q, k, v) if found is None else found
 
 
 def tiled_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
@@ -238,6 +249,7 @@ class Call(NamedTuple):
         return {
             "WHERE": self.mechanism.gpu.where,
             "SHAPE": self.mechanism.gpu.shape,
+            "TIMES": self.mechanism.gpu.times,
             "QUERY_TILE": query_tile,
             "KEY_TILE": key_tile,
             "QUERY_STEP": self.residues[0],

@@ -9,6 +9,7 @@ are summed before, and so are all keys (queries) of a tile where the index depen
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.backward import weights_and_slopes
+from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import rows_at, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
@@ -32,6 +33,8 @@ def softmax_lookup_gradient_kernel(
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
+    TIMES: tl.constexpr,
+    OF_FACTOR: tl.constexpr,
     BY_QUERY: tl.constexpr,
     BY_KEY: tl.constexpr,
     QUERY_TILE: tl.constexpr,
@@ -53,7 +56,7 @@ def softmax_lookup_gradient_kernel(
         pairs: rows (batch element, head, query tile, key tile); the layer adds to the first two.
         sizes: pairs of tiles, query tokens, heads, query heads per key head, heads that layers hold, batch
             elements to be summed, numbers per layer; tiles, tokens and numbers as for `plain`.
-        SLOPE: how scores change with what is looked up; None if by as much.
+        SLOPE: how scores (with OF_FACTOR: factors) change with what is looked up; None if by as much.
         BY_QUERY, BY_KEY: whether the entry that is looked up depends on the query, and on the key.
     """
     count, tokens = plain(sizes[0]), plain(sizes[1])
@@ -87,7 +90,14 @@ def softmax_lookup_gradient_kernel(
         s = tl.dot(x, y, input_precision=PRECISION) * scale
         visible = WHERE(i, j, batch, head, env) & key_exists & exists
         weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
-        total += weight * (tl.dot(g, z, input_precision=PRECISION) - row_delta) * slope
+        grad = tl.dot(g, z, input_precision=PRECISION)
+        if OF_FACTOR:
+            grad = tl.where(weight > 0.0, grad, 0.0)
+        else:
+            if TIMES is not None:
+                grad *= factors_of(weight, i, j, batch, head, env, TIMES)
+            grad -= row_delta
+        total += weight * grad * slope
     place = tl.zeros([1, 1], tl.int32)
     if BY_KEY:
         place = place + key_slot

@@ -1,4 +1,4 @@
-"""Gradients of the fields that bias and score look up: launches of the kernel, and sums of what it gives."""
+"""Gradients of the fields that bias, score and factor look up: launches of the kernel, and their sums."""
 
 from __future__ import annotations
 
@@ -45,15 +45,16 @@ class Portion(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """One look-up of a real field in a bias or score.
+    """One look-up of a real field in a bias, a score or a factor of weights.
 
     Attributes:
         field: its name.
         entry: coordinates in the field, of coordinates of query and key: entry(*coordinates, at).
-        slope: how the shaped score changes with what is looked up; None if by as much.
+        slope: how the shaped score, or the factor, changes with what is looked up; None if by as much.
         by_query, by_key: whether the entry depends on the query, and on the key.
         varies: whether it depends on batch element or head.
         reads: the fields that the entry depends on.
+        of_factor: whether it is the factor that looks it up.
     """
 
     field: str
@@ -63,6 +64,7 @@ class Lookup(NamedTuple):
     by_key: bool
     varies: bool
     reads: tuple[str, ...] = ()
+    of_factor: bool = False
 
     def portions(self, call: Call) -> list[Portion] | None:
         """The launches, planned once for sizes and masks; None if they would take too much memory."""
@@ -198,6 +200,7 @@ def sent_by_pairs(
             *(q, k, v, grad_out, lse, delta, sent, row_steps(q, k, v, grad_out), portion.pairs, sizes),
             *call.geometry,
             SLOPE=lookup.slope,
+            OF_FACTOR=lookup.of_factor,
             BY_QUERY=lookup.by_query,
             BY_KEY=lookup.by_key,
             **call.constants(chosen),

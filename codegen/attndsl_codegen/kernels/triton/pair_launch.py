@@ -68,7 +68,7 @@ class PairCall(Call):
         """The configuration of a kernel, and what it is compiled for."""
         chosen = self.settings(kernel)
         constants = self.constants(chosen)
-        del constants["KEY_TILE"], constants["KEY_STEP"]
+        del constants["KEY_TILE"], constants["KEY_STEP"], constants["TIMES"]
         return chosen, {**constants, "ROWS": ROWS}
 
 
