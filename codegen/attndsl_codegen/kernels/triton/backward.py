@@ -20,6 +20,14 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 
 @jit
+def sums_of_rows(lse, delta, number, exists):
+    """Log-sum-exps, plus infinity for rows without a key, and what `delta` holds."""
+    row_lse = tl.load(lse + number, mask=exists, other=float("inf"))
+    row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
+    return row_lse, tl.load(delta + number, mask=exists, other=0.0)
+
+
+@jit
 def weights_and_slopes(
     s,
     lse,
@@ -106,9 +114,7 @@ def softmax_query_gradient_kernel(
     upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
     g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
     number = (batch.to(tl.int64) * sizes[2] + head) * tokens + token
-    row_lse = tl.load(lse + number, mask=exists, other=float("inf"))
-    row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
-    row_delta = tl.load(delta + number, mask=exists, other=0.0)
+    row_lse, row_delta = sums_of_rows(lse, delta, number, exists)
     found = tl.zeros([QUERIES, CHANNELS], tl.float32)
     row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
     for MASKED in tl.static_range(2):
@@ -137,8 +143,7 @@ def softmax_query_gradient_kernel(
             sent = tl.dot(g, z, input_precision=PRECISION)
             if TIMES is not None:
                 sent *= factors_of(weight, i, j, batch, head, env, TIMES)
-            grad_s = weight * (sent - row_delta)
-            grad_s = (grad_s * slope).to(y.dtype)
+            grad_s = (weight * (sent - row_delta) * slope).to(y.dtype)
             found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
             run, key_tile, left = next_tile(runs, run, key_tile, left)
     results = rows_at(grad_q, strides[4], batch, head, token, across)
@@ -194,7 +199,6 @@ def softmax_key_gradient_kernel(
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
     tile, kv_head, batch = turn_of(turns, sizes)
-    tokens = plain(sizes[1])
     key_slot = tl.arange(0, KEYS)[:, None]
     if ORDERED:
         j, token, exists = ordered_places(
@@ -202,8 +206,7 @@ def softmax_key_gradient_kernel(
         )
     else:
         j, token, exists = slot_places(tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
-    across = tl.arange(0, CHANNELS)[None, :]
-    value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
+    across, value_across = tl.arange(0, CHANNELS)[None, :], tl.arange(0, VALUE_CHANNELS)[None, :]
     here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
     y = tl.load(rows_at(k, strides[1], batch, kv_head, token, across), mask=here, other=0.0)
     z = tl.load(rows_at(v, strides[2], batch, kv_head, token, value_across), mask=value_here, other=0.0)
@@ -226,16 +229,13 @@ def softmax_key_gradient_kernel(
                     i, query_token, query_exists = slot_places(
                         query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP
                     )
-                down = tl.arange(0, CHANNELS)[:, None]
+                down, value_down = tl.arange(0, CHANNELS)[:, None], tl.arange(0, VALUE_CHANNELS)[:, None]
                 queries = rows_at(q, strides[0], batch, head, query_token, down)
                 x = tl.load(queries, mask=query_exists & (down < WIDTH), other=0.0)
-                value_down = tl.arange(0, VALUE_CHANNELS)[:, None]
                 upstream = rows_at(grad_out, strides[3], batch, head, query_token, value_down)
                 g = tl.load(upstream, mask=query_exists & (value_down < VALUE_WIDTH), other=0.0)
-                number = (batch.to(tl.int64) * sizes[2] * sizes[3] + head) * tokens + query_token
-                row_lse = tl.load(lse + number, mask=query_exists, other=float("inf"))
-                row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
-                row_delta = tl.load(delta + number, mask=query_exists, other=0.0)
+                number = (batch.to(tl.int64) * sizes[2] * sizes[3] + head) * plain(sizes[1]) + query_token
+                row_lse, row_delta = sums_of_rows(lse, delta, number, query_exists)
                 s = tl.dot(y, x, input_precision=PRECISION) * scale
                 visible = tl.full([KEYS, QUERIES], True, tl.int1)
                 if MASKED:
@@ -244,11 +244,11 @@ def softmax_key_gradient_kernel(
                 if TIMES is not None:
                     times = factors_of(weight, i, j, batch, head, env, TIMES)
                     found_v += tl.dot((weight * times).to(g.dtype), tl.trans(g), input_precision=PRECISION)
-                    grad_s = weight * (tl.dot(z, g, input_precision=PRECISION) * times - row_delta)
+                    sent = tl.dot(z, g, input_precision=PRECISION) * times
                 else:
                     found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
-                    grad_s = weight * (tl.dot(z, g, input_precision=PRECISION) - row_delta)
-                grad_s = (grad_s * slope).to(x.dtype)
+                    sent = tl.dot(z, g, input_precision=PRECISION)
+                grad_s = (weight * (sent - row_delta) * slope).to(x.dtype)
                 found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)
     keys = rows_at(grad_k, strides[4], batch, kv_head, token, across)

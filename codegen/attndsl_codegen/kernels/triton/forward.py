@@ -85,10 +85,9 @@ def softmax_forward_kernel(
     else:
         i, token, exists = slot_places(tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
     channel = tl.arange(0, CHANNELS)[None, :]
-    here = exists & (channel < WIDTH)
-    x = tl.load(rows_at(q, strides[0], batch, head, token, channel), mask=here, other=0.0)
-    top = tl.full([QUERIES], float("-inf"), tl.float32)
-    total = tl.zeros([QUERIES], tl.float32)
+    queries = rows_at(q, strides[0], batch, head, token, channel)
+    x = tl.load(queries, mask=exists & (channel < WIDTH), other=0.0)
+    top, total = tl.full([QUERIES], float("-inf"), tl.float32), tl.zeros([QUERIES], tl.float32)
     mixed = tl.zeros([QUERIES, VALUE_CHANNELS], tl.float32)
     row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
     for MASKED in tl.static_range(2):
@@ -120,19 +119,18 @@ def softmax_forward_kernel(
             total = total * shrunk + tl.sum(weight, 1)
             if TIMES is not None:
                 weight *= factors_of(weight, i, j, batch, head, env, TIMES)
-            value_token = tl.trans(key_token)
             across = tl.arange(0, VALUE_CHANNELS)[None, :]
-            values = rows_at(v, strides[2], batch, kv_head, value_token, across)
+            values = rows_at(v, strides[2], batch, kv_head, tl.trans(key_token), across)
             z = tl.load(values, mask=tl.trans(key_exists) & (across < VALUE_WIDTH), other=0.0)
             mixed = mixed * shrunk[:, None] + tl.dot(weight.to(z.dtype), z, input_precision=PRECISION)
             top = new_top
             run, key_tile, left = next_tile(runs, run, key_tile, left)
     empty = total == 0.0
     total = tl.where(empty, 1.0, total)
-    mixed = mixed / total[:, None]
     across = tl.arange(0, VALUE_CHANNELS)[None, :]
     results = rows_at(out, strides[3], batch, head, token, across)
-    tl.store(results, mixed.to(out.dtype.element_ty), mask=exists & (across < VALUE_WIDTH))
+    mixed = (mixed / total[:, None]).to(out.dtype.element_ty)
+    tl.store(results, mixed, mask=exists & (across < VALUE_WIDTH))
     natural = tl.where(empty, float("-inf"), (top + tl.log2(total)) * 0.6931471805599453)
     sums = lse + (batch.to(tl.int64) * sizes[2] + head) * tokens + token
     tl.store(sums, natural[:, None], mask=exists)

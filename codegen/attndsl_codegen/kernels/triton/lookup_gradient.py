@@ -8,7 +8,7 @@ are summed before, and so are all keys (queries) of a tile where the index depen
 
 from __future__ import annotations
 
-from attndsl_codegen.kernels.triton.backward import weights_and_slopes
+from attndsl_codegen.kernels.triton.backward import sums_of_rows, weights_and_slopes
 from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import rows_at, slot_places
@@ -84,9 +84,7 @@ def softmax_lookup_gradient_kernel(
         upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
         g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
         row = (batch.to(tl.int64) * sizes[2] + head) * tokens + token
-        row_lse = tl.load(lse + row, mask=exists, other=float("inf"))
-        row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
-        row_delta = tl.load(delta + row, mask=exists, other=0.0)
+        row_lse, row_delta = sums_of_rows(lse, delta, row, exists)
         s = tl.dot(x, y, input_precision=PRECISION) * scale
         visible = WHERE(i, j, batch, head, env) & key_exists & exists
         weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
