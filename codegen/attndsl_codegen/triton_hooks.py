@@ -63,7 +63,7 @@ class TritonHookPrinter:
             return False
         if op.normalize != "softmax" or op.q is None or op.k is None:
             return False
-        if self.op.kernel == "paired" and lookups_of(self.op):
+        if op.kernel == "paired" and lookups_of(op):
             return False  # the gradients of fields on pairs are left to torch
         try:
             return bool(self._functions)

@@ -121,13 +121,16 @@ def calls_of(action):
         sys.setprofile(None)
 
 
-@pytest.mark.parametrize("condition", ["j % 200 == {0}", "window({0} + 5) and not window({0} + 4)"])
-def test_many_parts_take_no_time(condition):
-    """Forty parts are 780 pairs to compare; what proofs may cost in all is limited."""
+@pytest.mark.parametrize(
+    ("condition", "most"),
+    [("j % 200 == {0}", 600_000), ("window({0} + 5) and not window({0} + 4)", 3_500_000)],
+)
+def test_many_parts_take_no_time(condition, most):
+    """Forty parts are 780 pairs, and each is compared once; nothing is after the first that may overlap."""
     parts = [condition.format(at) for at in range(40)]
     program, calls = calls_of(lambda: joint(*parts, head="tokens x[n]; input q, k, v : x"))
     assert len(program.warnings) <= 1
-    assert calls < 4_000_000
+    assert calls < most
 
 
 ATOMS = (

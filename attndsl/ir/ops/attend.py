@@ -261,7 +261,7 @@ class Attend(Op):
     def separable_bias(self) -> bool:
         """Whether the bias of a pair is a term of its query plus a term of its key, whatever fields hold.
 
-        Then it moves what all queries see of a key alike, and the rest of it the log-sum-exp alone.
+        Then the key's term is the same for all queries, and the query's moves its log-sum-exp alone.
         """
         if self.bias is None or self.score is not None or fields(self.bias):
             return False

@@ -84,7 +84,7 @@ IN_FLOAT32 = {
     "lookup gradient": {64: Configuration(32, 32, 4, 1), 128: Configuration(16, 32, 8, 1)},
 }
 """Of sm_90, for float32 without tensor cores. Compiled for `sliding` and one look-up; not in kernels.toml."""
-AS_OLD = 120
+WITHOUT_TCGEN05 = 120
 """From this compute capability on, units have 8.9's memory (100 KiB) and its tensor-core instructions."""
 WIDEST = 256
 """Wider queries or values are left to torch."""
@@ -105,7 +105,7 @@ def configuration(
     if kernel == "causal sums" and (bytes_per_number > 2 or width > 128):
         return Configuration(32, 32, 8, 1)
     known = max((least for least in CONFIGURATIONS if least <= architecture), default=80)
-    known = 80 if architecture >= AS_OLD else known
+    known = 80 if architecture >= WITHOUT_TCGEN05 else known
     wide = 64 if width <= 64 else 128
     if bytes_per_number > 2 and known == 90 and width <= 128 and kernel in IN_FLOAT32:
         return IN_FLOAT32[kernel][wide]
