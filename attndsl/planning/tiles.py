@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -26,7 +26,8 @@ CONTENDER = 2.0
 QUERY_SLOTS, KEY_SLOTS = 64, 16
 FEW_QUERY_SLOTS = 32
 """Also tried where keys are read in place: smaller tiles fit narrow windows better. Fewer queries than that
-leave PyTorch's fused attention, which takes 32 at a time, too little to do for every key."""
+leave PyTorch's fused attention, which takes 32 at a time, too little to do for every key. A backward pass, in
+which every key that a tile sees has a gradient to add, stays with `QUERY_SLOTS`."""
 FINE_KEY_SLOTS = 4
 FINE_UP_TO = 2048
 """Keys are gathered run by run, so fine key tiles cost little and fit masks better that show few keys."""
@@ -49,6 +50,7 @@ class TileChoice:
     """Tile shapes of one attend, and how many key slots they visit per query.
 
     Attributes:
+        backward_query: the query tile of the backward pass, or None if it is the same.
         query_steps, key_steps: into how many residue classes each axis is split (see `residues.py`); a tile
             has two sides, phases and rounds, on a split axis.
     """
@@ -59,6 +61,7 @@ class TileChoice:
     query_steps: Steps = ()
     key_steps: Steps = ()
     run: int = 1
+    backward_query: tuple[int, ...] | None = None
 
     @property
     def cost(self) -> float:
@@ -116,10 +119,12 @@ def _best(
         exact = [choice(f.query, f.key, SAMPLES) for f in rough if f.cost <= CONTENDER * least]
         return min(exact, key=lambda found: (round(found.cost), max(found.query), max(found.key)))
 
-    queries = list(candidates(query, QUERY_SLOTS))
+    queries, keys = list(candidates(query, QUERY_SLOTS)), list(candidates(key, KEY_SLOTS))
+    best = best_of([(q, k) for q in queries for k in keys])
     if in_place and attend.score is None and not fields_of(attend.where):
-        queries += candidates(query, FEW_QUERY_SLOTS)
-    best = best_of([(q, k) for q in queries for k in candidates(key, KEY_SLOTS)])
+        few = best_of([(q, k) for q in candidates(query, FEW_QUERY_SLOTS) for k in keys])
+        if round(few.cost) <= round(best.cost):
+            best = replace(few, backward_query=best.query)
     if len(key) > 1 and best.visits <= FINE_UP_TO:
         fine = best_of([(best.query, k) for k in candidates(key, FINE_KEY_SLOTS)])
         best = min(best, fine, key=lambda found: found.cost)

@@ -38,7 +38,14 @@ def _emitter(program: Program, folded: bool) -> Emitter:
     plan = plan_program(program)
     found = outlook(program, [name for name, choice in plan.tiles.items() if not choice.query_steps])
     tiles = {
-        name: Tiles(choice.query, choice.key, choice.query_steps, choice.key_steps, found.tiles.get(name))
+        name: Tiles(
+            choice.query,
+            choice.key,
+            choice.query_steps,
+            choice.key_steps,
+            choice.backward_query,
+            found.tiles.get(name),
+        )
         for name, choice in plan.tiles.items()
     }
     return Emitter(program, tiles, plan.example, plan.sampled, __version__, found.summary, folded)

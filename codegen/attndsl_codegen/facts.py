@@ -59,6 +59,9 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
     planned = [hook for hook in attends if hook.has_bounds]
     if planned:
         known |= {
+            "mechanism.backward_query_tile": [
+                _present(hook.tiles and hook.tiles.backward_query) for hook in planned
+            ],
             "mechanism.query_steps": [hook.steps[0] for hook in planned],
             "mechanism.key_steps": [hook.steps[1] for hook in planned],
             "mechanism.same_labels": [_present(hook.same_labels) for hook in planned],

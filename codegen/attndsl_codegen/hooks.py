@@ -36,6 +36,7 @@ class Tiles:
     key: tuple[int, ...]
     query_steps: tuple[int, ...] = ()
     key_steps: tuple[int, ...] = ()
+    backward_query: tuple[int, ...] | None = None
     gpu: GpuTiles | None = None
 
 
@@ -159,6 +160,7 @@ class HookPrinter:
         ]
         if self.tiles is not None:
             lines.append(f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}")
+            lines.append(f"backward_query_tile = {self.tiles.backward_query}")
         if self.has_bounds:
             lines += [
                 f"query_steps, key_steps = {self.steps[0]}, {self.steps[1]}",

@@ -108,6 +108,17 @@ def test_a_window_along_a_line_slides_where_heads_share_keys(kv_heads):
     assert 2 * group.key_runs.numel() < group.runs.numel()
 
 
+def test_a_backward_pass_has_tiles_of_its_own():
+    tiled.PLANS.clear()
+    program = load_text(LINE)
+    module = quick(program, {"out": Tiles((16,), (4,), backward_query=(24,))}).Module()
+    torch.manual_seed(0)
+    given = {name: torch.randn(2, 2, 121, 8, dtype=torch.float64) for name in "qkv"}
+    found = run(lambda leaves: module(*leaves.values(), return_lse=True), given)
+    check(found, run_exact(program, given), TOLERANCE)
+    assert [known.plan.query.tile for known in tiled.PLANS] == [(24,), (16,)]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_keys_that_need_no_mask_are_computed_apart(dtype):
     """Of a causal mask only the diagonal is masked, the same for all tiles; results are joined, once rounded."""

@@ -323,6 +323,7 @@ def test_tiles_of_queries_fit_the_mask(where, queries):
     """Many queries share the long rows of a causal mask; a narrow window has few keys to share."""
     found = tiles(where)
     assert (found.query, found.key) == ((queries,), (KEY_SLOTS,))
+    assert found.backward_query == ((QUERY_SLOTS,) if queries == FEW_QUERY_SLOTS else None)
 
 
 @pytest.mark.parametrize("axes", ["n", "h, w"])

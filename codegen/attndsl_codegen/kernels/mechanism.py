@@ -22,6 +22,8 @@ class Mechanism(Protocol):
     key: ClassVar[Tokens]
     query_tile: ClassVar[tuple[int, ...]]
     key_tile: ClassVar[tuple[int, ...]]
+    backward_query_tile: ClassVar[tuple[int, ...] | None]
+    """The query tile of the backward pass, or None if it is that of the forward pass."""
     query_steps: ClassVar[tuple[int, ...]]
     key_steps: ClassVar[tuple[int, ...]]
     """Into how many residue classes the axes are split; empty where none is."""

@@ -44,13 +44,15 @@ def make_plan(
     batch: int,
     heads: int,
     at: dict[str, Any],
+    query_tile: tuple[int, ...],
 ) -> Plan:
     """Plans an attend at given extents of queries and keys.
 
     Args:
         at: sizes, and the fields that the mask depends on.
+        query_tile: the mechanism's of the forward or of the backward pass.
     """
-    query = Bricks(extents[0], mechanism.query_tile, mechanism.query_steps, at.get("offset", 0))
+    query = Bricks(extents[0], query_tile, mechanism.query_steps, at.get("offset", 0))
     key = Bricks(extents[1], mechanism.key_tile, mechanism.key_steps)
     layers = torch.cartesian_prod(
         torch.arange(batch if mechanism.varies_by_batch else 1),

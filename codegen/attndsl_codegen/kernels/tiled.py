@@ -51,23 +51,33 @@ def tiled_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
     return TiledAttention.backward(ctx, *upstream)
 
 
-def cached_plan(mechanism: type[Mechanism], at: dict[str, Any], batch: int, heads: int) -> Plan:
+def cached_plan(
+    mechanism: type[Mechanism],
+    at: dict[str, Any],
+    batch: int,
+    heads: int,
+    backward: bool = False,
+) -> Plan:
     """The plan for these sizes, and for fields of these values where the mask depends on some.
 
     Comparing a field costs far less than planning; that it is the same tensor would prove nothing, since
     memory that it shares may have been written to.
     """
+    query_tile = mechanism.query_tile
+    if mechanism.backward_query_tile is not None and backward:
+        query_tile = mechanism.backward_query_tile
     extents = query_extents(mechanism, at), mechanism.key.extents(at)
     numbers = tuple(sorted((name, value) for name, value in at.items() if isinstance(value, int)))
     fields = tuple(at[name].data for name in mechanism.mask_fields)
     kinds = tuple((field.shape, field.dtype, field.device) for field in fields)
-    sizes = (mechanism, extents, numbers, batch if fields else None, kinds)
+    sizes = (mechanism, query_tile, extents, numbers, batch if fields else None, kinds)
     matches = (p for p in PLANS if p.sizes == sizes and all(map(torch.equal, p.fields, fields)))
     known = next(matches, None)
     if known is None:
         with torch.inference_mode(False), torch.no_grad():  # what is made now serves calls of every kind
             copies = tuple(field.clone() for field in fields)
-            known = Remembered(sizes, copies, make_plan(mechanism, extents, batch, heads, at))
+            plan = make_plan(mechanism, extents, batch, heads, at, query_tile)
+            known = Remembered(sizes, copies, plan)
     PLANS[:] = [known, *(other for other in PLANS if other is not known)][:MAX_PLANS]
     return known.plan
 
@@ -113,7 +123,8 @@ class TiledAttention(torch.autograd.Function):
             write(results[0], step, found[0])
             write(results[1], step, found[1].unsqueeze(-1))
         out = out.to(q.dtype)
-        ctx.mechanism, ctx.plan, ctx.at = mechanism, plan, at
+        ctx.mechanism, ctx.at = mechanism, at
+        ctx.plan = plan if mechanism.backward_query_tile is None else None
         lse = lse.squeeze(-1)
         ctx.save_for_backward(q, k, v, out, lse, *real_fields)
         ctx.set_materialize_grads(False)
@@ -125,7 +136,7 @@ class TiledAttention(torch.autograd.Function):
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *real_fields = ctx.saved_tensors
         mechanism, dtype = ctx.mechanism, ctx.at["real dtype"]
-        plan = ctx.plan or cached_plan(mechanism, ctx.at, q.shape[0], q.shape[1])
+        plan = ctx.plan or cached_plan(mechanism, ctx.at, q.shape[0], q.shape[1], backward=True)
         grad_out = torch.zeros_like(out) if grad_outputs[0] is None else grad_outputs[0]
         grad_lse = None if grad_outputs[1] is None else grad_outputs[1].unsqueeze(-1)
         fused = can_fuse(mechanism, q, v) and not real_fields
