@@ -32,7 +32,7 @@ class Step:
     """A few query tiles of one group, for the batch elements and heads of their layer.
 
     Args:
-        shares: whether all tiles of the group have the same masks.
+        keeps: whether its masks stay from call to call.
         first: a step of the same group whose masks this one shares, or None.
     """
 
@@ -43,11 +43,11 @@ class Step:
         layers: tuple[int, int],
         device: torch.device,
         dtype: torch.dtype,
-        shares: bool,
+        keeps: bool,
         first: Step | None,
     ) -> None:
         self.plan, self.group, self.device, self.dtype = plan, group, device, dtype
-        self.shares, self.first = shares, first
+        self.keeps, self.first = keeps, first
         self.numbers: dict[tuple[bool, tuple[int, ...]], Tensor] = {}
         self.layer = group.layer
         self.layers = (
@@ -82,7 +82,7 @@ class Step:
 
     def release(self) -> None:
         """Forgets what is large and of use to this step alone."""
-        for name in ("i", "j") if self.shares else ("i", "j", "visible", "hidden"):
+        for name in ("i", "j") if self.keeps else ("i", "j", "visible", "hidden"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -202,7 +202,8 @@ def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype, backward: bool =
     if known is None and kept_bytes(plan, kind[0], backward) <= KEPT:
         while len(plan.made) > 1:  # one kind of call, forward and backward
             plan.made.pop(next(iter(plan.made)))
-        known = plan.made[kind] = list(made_steps(plan, *kind))
+        keeps = kept_bytes(plan, kind[0], backward) + mask_bytes(plan) <= KEPT
+        known = plan.made[kind] = list(made_steps(plan, *kind, keeps))
     for step in made_steps(plan, *kind) if known is None else known:
         yield step
         step.release()
@@ -230,6 +231,15 @@ def kept_bytes(plan: Plan, layers: tuple[int, int], backward: bool) -> int:
     return total
 
 
+def mask_bytes(plan: Plan) -> int:
+    """What masks take that groups do not share; those of fields differ from call to call and are not kept."""
+    pairs = 0
+    for group in plan.groups:
+        if group.classes is not None and not group.shares:
+            pairs += group.classes.numel() if group.batch is None else KEPT
+    return 5 * plan.query.slots * plan.key.slots * pairs
+
+
 def layer_count(group: Group, layers: tuple[int, int]) -> int:
     """The number of batch elements and heads that a group serves."""
     return (layers[0] if group.batch is None else 1) * (layers[1] if group.head is None else 1)
@@ -242,8 +252,13 @@ def made_steps(
     device: torch.device,
     dtype: torch.dtype,
     backward: bool,
+    keeps: bool = False,
 ) -> Iterator[Step]:
-    """The steps of all groups, made now."""
+    """The steps of all groups, made now.
+
+    Args:
+        keeps: whether masks that no others share stay too.
+    """
     firsts: dict[bytes, Step] = {}
     for group in plan.groups:
         token = layer_count(group, layers) * width * 4
@@ -252,7 +267,7 @@ def made_steps(
             if backward:  # gradients of keys are added up tile by tile: each has its keys apart
                 part = replace(part, slide=0)
             if not group.shares:
-                yield Step(plan, part, layers, device, dtype, False, None)
+                yield Step(plan, part, layers, device, dtype, keeps, None)
                 continue
             step = Step(plan, part, layers, device, dtype, True, firsts.get(mask_key(group)))
             firsts.setdefault(mask_key(group), step)
