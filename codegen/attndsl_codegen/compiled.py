@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from attndsl_codegen.machine import KernelFacts, Operands, compile_kernel
+from attndsl_codegen.machine import KERNELS, KernelFacts, Operands, compile_kernel
 
 DTYPES = {"bfloat16": ("bf16", 2), "float16": ("fp16", 2), "float32": ("fp32", 4)}
 """What Triton calls the types, and their bytes."""
@@ -68,6 +68,7 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         "WHERE": hooks.where,
         "SHAPE": hooks.shape,
         "TIMES": hooks.times,
+        "NORMALIZE": getattr(mechanism, "normalize", "softmax"),
         "QUERY_TILE": query,
         "KEY_TILE": key,
         "QUERY_STEP": query_steps,
@@ -96,6 +97,7 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
     if kernel == "lookup gradient" and not hooks.lookups:
         return []
     constants = constants_of(module, mechanism, kernel, case)
+    own = kernel_of(module, mechanism, kernel)
     every = [constants]
     if kernel == "lookup gradient":
         every = [
@@ -112,10 +114,16 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
             c["KEY_TILE"],
             c["num_warps"],
             c["num_stages"],
-            compile_kernel(module, hooks, kernel, c, case.architecture, operands_of(mechanism, case)),
+            compile_kernel(module, hooks, own, c, case.architecture, operands_of(mechanism, case)),
         )
         for c in every
     ]
+
+
+def kernel_of(module: ModuleType, mechanism: Any, kernel: str) -> str:
+    """The kernel that does this of an attend; files bring those that they need."""
+    softmax = hasattr(module, KERNELS["forward"]) and getattr(mechanism, "normalize", "softmax") == "softmax"
+    return "weighted forward" if kernel == "forward" and not softmax else kernel
 
 
 def operands_of(mechanism: Any, case: Case) -> Operands:

@@ -84,6 +84,7 @@ def _on_gpu(attends: list[HookPrinter]) -> dict[str, list[Any]]:
     return {
         "SHAPE": [_present(role.get("shape")) for role in roles],
         "TIMES": [_present(role.get("times")) for role in roles],
+        "NORMALIZE": [hook.op.normalize for hook in attends],
         "SLOPE": [_present(role.get("slope")) for role in roles] + slopes,
         "OF_FACTOR": [lookup.of_factor for hook in attends for lookup in hook.triton.lookups],
         "QUERY_STEP": [hook.steps[0] or (1,) * count for hook, (count, _) in zip(attends, axes)],

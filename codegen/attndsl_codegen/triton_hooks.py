@@ -21,7 +21,7 @@ from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64
 ON_GPU = {
     "tiled": "tiled_softmax",
     "all_keys": "all_keys_softmax",
-    "chunked": "chunked_softmax",
+    "chunked": "weighted_sums",
     "paired": "paired_softmax",
 }
 """Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
@@ -61,8 +61,8 @@ class TritonHookPrinter:
         axes = [len(tokens.axes) for tokens in (op.query_tokens, op.key_tokens)]
         if op.kernel not in ON_GPU or max(axes) > MOST_AXES:
             return False
-        if op.normalize != "softmax" or op.q is None or op.k is None:
-            return False
+        if op.q is None or op.k is None:
+            return False  # products of matrices that hold all weights
         if op.kernel == "paired" and lookups_of(op):
             return False  # the gradients of fields on pairs are left to torch
         try:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.all_keys import all_keys, all_keys_backward
 from attndsl_codegen.kernels.chunked import chunked
-from attndsl_codegen.kernels.definition import query_extents
+from attndsl_codegen.kernels.definition import SMALLEST_SUM, query_extents
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiled import tiled, tiled_backward
@@ -38,6 +38,7 @@ from attndsl_codegen.kernels.triton.strides import (
     row_steps,
 )
 from attndsl_codegen.kernels.triton.support import triton
+from attndsl_codegen.kernels.triton.weighted import weighted_forward_kernel
 
 BACKEND = "auto"
 """`auto`: Triton on a GPU, torch elsewhere; `torch`; or `triton`, which refuses what it cannot run."""
@@ -83,12 +84,14 @@ def all_keys_softmax(
     return all_keys(mechanism, at, q, k, v) if found is None else found
 
 
-def chunked_softmax(
+def weighted_sums(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Any]:
-    """Softmax with factors of the weights by the Triton kernels where they serve, else in torch."""
+    """Other weights than of softmax, or these with factors, by the Triton kernels where they serve, else in torch."""
     found = by_triton(mechanism, at, q, k, v)
-    return chunked(mechanism, at, q, k, v) if found is None else found
+    if found is None:
+        return chunked(mechanism, at, q, k, v)
+    return found[0], found[1] if mechanism.normalize == "softmax" else None
 
 
 def tiled_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
@@ -115,7 +118,7 @@ def asked_backend() -> str:
 def by_triton(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor] | None:
-    """Softmax by the Triton kernels; None where they do not serve.
+    """An attend by the Triton kernels, and its log-sum-exps (or divisors); None where they do not serve.
 
     Raises:
         ValueError: they do not serve, but the backend is `triton`.
@@ -250,6 +253,7 @@ class Call(NamedTuple):
             "WHERE": self.mechanism.gpu.where,
             "SHAPE": self.mechanism.gpu.shape,
             "TIMES": self.mechanism.gpu.times,
+            "NORMALIZE": self.mechanism.normalize,
             "QUERY_TILE": query_tile,
             "KEY_TILE": key_tile,
             "QUERY_STEP": self.residues[0],
@@ -273,7 +277,7 @@ def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
 
 
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
-    """Output, and natural log-sum-exp in float32."""
+    """Output, and in float32 natural log-sum-exps, or divisors where weights are no softmax."""
     q, k, v = call.q, call.k, call.v
     out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=call.kind)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
@@ -281,8 +285,9 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
+    kernel = softmax_forward_kernel if call.mechanism.normalize == "softmax" else weighted_forward_kernel
     for ordered in schedule.layouts:
-        softmax_forward_kernel[(tiles * heads * q.shape[0],)](
+        kernel[(tiles * heads * q.shape[0],)](
             *(q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes),
             *call.geometry,
             orders=orders_of(schedule),
@@ -344,6 +349,26 @@ def field_gradients(
     return found
 
 
+def type_of_products(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor) -> torch.dtype:
+    """The type in which kernels multiply; scores that weigh values themselves might leave float16's range."""
+    if mechanism.normalize in ("linear", "none") and q.dtype == torch.float16:
+        return torch.float32
+    return operand_type(at, q)
+
+
+def sent_back(mechanism: type[Mechanism], grad_out: Tensor, out: Tensor, divisors: Tensor) -> Tensor:
+    """Per query, what a weight takes from the others of its row: the sum of grad_out * out.
+
+    Nothing where rows are not divided, or by a constant since their sum is next to zero.
+    """
+    if mechanism.normalize in ("sigmoid", "none"):
+        return torch.zeros_like(divisors)
+    delta = (grad_out.float() * out.float()).sum(-1)
+    if mechanism.normalize == "linear":
+        delta = torch.where(divisors.abs() > SMALLEST_SUM, delta, 0.0)
+    return delta
+
+
 class TritonAttention(torch.autograd.Function):
     """One attend on (batch, heads, tokens, width); keys and values may have fewer heads."""
 
@@ -357,13 +382,15 @@ class TritonAttention(torch.autograd.Function):
         v: Tensor,
         *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Output and log-sum-exp."""
-        kind, taken = q.dtype, operand_type(at, q)
+        """Output, and log-sum-exp or divisors."""
+        kind, taken = q.dtype, type_of_products(mechanism, at, q)
         q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v, kind))
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k, v, out, lse, *fields)
         ctx.set_materialize_grads(False)
+        if mechanism.normalize != "softmax":
+            ctx.mark_non_differentiable(lse)
         return out, lse
 
     @staticmethod
@@ -371,10 +398,10 @@ class TritonAttention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *fields = ctx.saved_tensors
-        taken = operand_type(ctx.at, q)  # an operator keeps them as they were
+        taken = type_of_products(ctx.mechanism, ctx.at, q)  # an operator keeps them as they were
         q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
-        delta = (grad_out.float() * out.float()).sum(-1)
+        delta = sent_back(ctx.mechanism, grad_out, out, lse)
         if upstream[1] is not None:
             delta = delta - upstream[1]
         call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v, out.dtype)
