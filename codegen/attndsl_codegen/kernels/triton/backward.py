@@ -1,7 +1,7 @@
 """Gradients of attention: queries from the schedule, keys and values from its transpose.
 
-Both recompute the weights from the log-sum-exp (of weights that are no softmax: from the divisor), and gather: nothing is added to memory that another program
-writes, so gradients are the same in every run.
+Both recompute the weights from the log-sum-exp (of weights that are no softmax: from divisors), and gather:
+nothing is added to memory that another program writes, so gradients are the same in every run.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ def weights_and_changes(
     Args:
         row_lse: natural log-sum-exps, or divisors; plus infinity for rows without a key.
     """
-    shaped = s
-    if SHAPE is not None:
-        shaped = SHAPE(s, i, j, batch, head, env)
+    shaped = s if SHAPE is None else SHAPE(s, i, j, batch, head, env)
     if NORMALIZE == "softmax":
         weight = tl.exp2((tl.where(visible, shaped, float("-inf")) - row_lse) * 1.4426950408889634)
         change, seen = weight, weight > 0.0
@@ -154,7 +152,7 @@ def softmax_query_gradient_kernel(
             visible = tl.full([QUERIES, KEYS], True, tl.int1)
             if MASKED:
                 visible = WHERE(i, j, batch, head, env) & key_exists & visible
-            weight, change, seen = weights_and_changes(
+            _, change, seen = weights_and_changes(
                 s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
             )
             sent = tl.dot(g, z, input_precision=PRECISION)
@@ -228,14 +226,12 @@ def softmax_key_gradient_kernel(
     here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
     y = tl.load(rows_at(k, strides[1], batch, kv_head, token, across), mask=here, other=0.0)
     z = tl.load(rows_at(v, strides[2], batch, kv_head, token, value_across), mask=value_here, other=0.0)
-    found_k = tl.zeros([KEYS, CHANNELS], tl.float32)
-    found_v = tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
+    found_k, found_v = tl.zeros([KEYS, CHANNELS], tl.float32), tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
     for member in range(sizes[3]):
         head = kv_head * sizes[3] + member
         row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
         for MASKED in tl.static_range(2):  # type: ignore[misc]
-            run = tl.load(row + 2 * MASKED)
-            count = tl.load(row + 2 * MASKED + 1)
+            run, count = tl.load(row + 2 * MASKED), tl.load(row + 2 * MASKED + 1)
             query_tile, left = first_tile(runs, run)
             for _ in range(count):
                 slot = tl.arange(0, QUERIES)[None, :]

@@ -87,11 +87,14 @@ def all_keys_softmax(
 def weighted_sums(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Any]:
-    """Other weights than of softmax, or these with factors, by the Triton kernels where they serve, else in torch."""
+    """Weights of any kind, and with factors, by the Triton kernels where they serve, else in torch."""
+    kind, plain = v.dtype, mechanism.normalize in ("linear", "none")
+    if plain and kind == torch.float16:  # sums of scores leave its range
+        q, k, v = q.float(), k.float(), v.float()
     found = by_triton(mechanism, at, q, k, v)
     if found is None:
-        return chunked(mechanism, at, q, k, v)
-    return found[0], found[1] if mechanism.normalize == "softmax" else None
+        found = chunked(mechanism, at, q, k, v)
+    return found[0].to(kind), found[1] if mechanism.normalize == "softmax" else None
 
 
 def tiled_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
@@ -285,15 +288,17 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    kernel = softmax_forward_kernel if call.mechanism.normalize == "softmax" else weighted_forward_kernel
+    grid = (tiles * heads * q.shape[0],)
+    operands = (q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes, *call.geometry)
     for ordered in schedule.layouts:
-        kernel[(tiles * heads * q.shape[0],)](
-            *(q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes),
-            *call.geometry,
-            orders=orders_of(schedule),
-            ORDERED=ordered,
-            **call.constants(chosen),
-        )
+        if call.mechanism.normalize == "softmax":
+            softmax_forward_kernel[grid](
+                *operands, orders=orders_of(schedule), ORDERED=ordered, **call.constants(chosen)
+            )
+        else:
+            weighted_forward_kernel[grid](
+                *operands, orders=orders_of(schedule), ORDERED=ordered, **call.constants(chosen)
+            )
     return out, lse
 
 
@@ -349,26 +354,6 @@ def field_gradients(
     return found
 
 
-def type_of_products(mechanism: type[Mechanism], at: dict[str, Any], q: Tensor) -> torch.dtype:
-    """The type in which kernels multiply; scores that weigh values themselves might leave float16's range."""
-    if mechanism.normalize in ("linear", "none") and q.dtype == torch.float16:
-        return torch.float32
-    return operand_type(at, q)
-
-
-def sent_back(mechanism: type[Mechanism], grad_out: Tensor, out: Tensor, divisors: Tensor) -> Tensor:
-    """Per query, what a weight takes from the others of its row: the sum of grad_out * out.
-
-    Nothing where rows are not divided, or by a constant since their sum is next to zero.
-    """
-    if mechanism.normalize in ("sigmoid", "none"):
-        return torch.zeros_like(divisors)
-    delta = (grad_out.float() * out.float()).sum(-1)
-    if mechanism.normalize == "linear":
-        delta = torch.where(divisors.abs() > SMALLEST_SUM, delta, 0.0)
-    return delta
-
-
 class TritonAttention(torch.autograd.Function):
     """One attend on (batch, heads, tokens, width); keys and values may have fewer heads."""
 
@@ -383,7 +368,7 @@ class TritonAttention(torch.autograd.Function):
         *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Output, and log-sum-exp or divisors."""
-        kind, taken = q.dtype, type_of_products(mechanism, at, q)
+        kind, taken = q.dtype, operand_type(at, q)
         q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v, kind))
         ctx.mechanism, ctx.at = mechanism, at
@@ -398,12 +383,16 @@ class TritonAttention(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor | None) -> Any:
         """Gradients of q, k, v and the real fields."""
         q, k, v, out, lse, *fields = ctx.saved_tensors
-        taken = type_of_products(ctx.mechanism, ctx.at, q)  # an operator keeps them as they were
+        taken = operand_type(ctx.at, q)  # an operator keeps them as they were
         q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         grad_out = torch.zeros_like(out) if upstream[0] is None else in_rows_of_channels(upstream[0])
-        delta = sent_back(ctx.mechanism, grad_out, out, lse)
+        delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
+        if ctx.mechanism.normalize == "linear":  # instead of a sum next to zero, a constant divides
+            delta = torch.where(lse.abs() > SMALLEST_SUM, delta, 0.0)
+        elif ctx.mechanism.normalize != "softmax":
+            delta = torch.zeros_like(delta)
         call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v, out.dtype)
         grad_out = grad_out.to(taken)
         grads = [query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)]
