@@ -210,7 +210,7 @@ class Call(NamedTuple):
         """What keeps the gradients of real fields from the kernels; None if nothing does."""
         names = {name for name, wanted in zip(self.mechanism.real_fields, needed) if wanted}
         lookups = (lookup for lookup in self.mechanism.gpu.lookups if lookup.field in names)
-        too_large = next((lookup.field for lookup in lookups if lookup.portions(self) is None), None)
+        too_large = next((lookup.field for lookup in lookups if lookup.planned(self) is None), None)
         return too_large and f"the gradient of {too_large} would take too much memory; it is left to torch"
 
     def settings(self, kernel: str) -> Configuration:
