@@ -51,6 +51,7 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
         "mechanism.normalize": [hook.op.normalize for hook in attends],
         "mechanism.mask_fields": [hook.mask_fields for hook in attends],
         "mechanism.real_fields": [hook.real_fields for hook in attends],
+        "isinstance(v, Tensor)": [hook.op.kernel != "paired" for hook in attends],
     }
     if not any(known["mechanism.real_fields"]):
         known["real_fields"] = [()]
