@@ -67,7 +67,7 @@ def visible_by_tiles(
     """Pairs of tiles as rows (batch element, head, query tile, key tile), and which of them are full."""
     pyramids = {name: Pyramid(at[name].data) for name in mechanism.mask_fields}
     every = torch.cartesian_prod(*(torch.arange(count) for count in layers))
-    return visible_tiles(mechanism, *tiles, every, {**at, **pyramids})
+    return visible_tiles(mechanism, tiles[0], tiles[1], every, {**at, **pyramids})
 
 
 def possible_count(
