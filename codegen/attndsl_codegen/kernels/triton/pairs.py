@@ -188,9 +188,9 @@ def paired_query_gradient_kernel(
                 visible = tl.full([QUERIES, KEYS], True, tl.int1)
                 if MASKED:
                     visible = WHERE(i, (a, b), batch, head, env) & (b < others) & visible
-                _, change, _ = weights_and_changes(
+                change = weights_and_changes(
                     s, row_lse, visible, i, (a, b), batch, head, env, SHAPE, SLOPE, "softmax"
-                )
+                )[1]
                 grad_s = change * (tl.dot(g, z, input_precision=PRECISION) - row_delta)
                 grad_s = grad_s.to(y.dtype)
                 found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
@@ -293,9 +293,9 @@ def paired_key_gradient_kernel(
                     visible = tl.full([KEYS, QUERIES], True, tl.int1)
                     if MASKED:
                         visible = WHERE(i, j, batch, head, env) & exists & visible
-                    weight, change, _ = weights_and_changes(
+                    weight, change = weights_and_changes(
                         s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, "softmax"
-                    )
+                    )[:2]
                     found_v += tl.dot(weight.to(gs.dtype), tl.trans(gs), input_precision=PRECISION)
                     grad_s = change * (tl.dot(tile_v, gs, input_precision=PRECISION) - row_delta)
                     grad_s = grad_s.to(xs.dtype)
