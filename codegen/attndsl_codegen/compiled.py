@@ -25,6 +25,7 @@ class Case:
         architecture: compute capability, e.g. 90.
         fields: kind and number of axes of every value that the hooks may look up.
         tiles: sides of query tiles and key tiles that are asked for, in place of those of the file.
+        paired: whether keys are pairs of tokens.
         ordered: of tokens that go by labels, whether these come in any order; else tokens are where they are.
     """
 
@@ -34,14 +35,21 @@ class Case:
     fields: dict[str, tuple[str, int]]
     tiles: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None)
     ordered: bool = False
+    paired: bool = False
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """One compiled kernel: how it was configured, and what its machine code says."""
+    """One compiled kernel: how it was configured, and what its machine code says.
+
+    Attributes:
+        query, key: the sides of its tiles.
+        scores: of one round of its inner loop; of pairs of tokens, those of one row of a tile.
+    """
 
     query: tuple[int, ...]
     key: tuple[int, ...]
+    scores: int
     warps: int
     stages: int
     facts: KernelFacts
@@ -54,7 +62,11 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
     """
     hooks = mechanism.gpu
     chosen = module.configuration(
-        kernel, max(case.widths), DTYPES[case.dtype][1], case.architecture, bool(hooks.fields)
+        f"pair {kernel}" if case.paired else kernel,
+        max(case.widths),
+        DTYPES[case.dtype][1],
+        case.architecture,
+        bool(hooks.fields),
     )
     query_steps, key_steps = residues(mechanism)
     split = max(*query_steps, *key_steps) > 1  # boxes were chosen for whole axes
@@ -63,6 +75,8 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         asked or module.brick(slots, len(steps), boxes=sides)
         for asked, slots, steps, sides in zip(case.tiles, chosen[:2], (query_steps, key_steps), boxes)
     )
+    if case.paired:
+        key = (module.ROWS, chosen.keys)
     width, value_width = case.widths
     return {
         "WHERE": hooks.where,
@@ -74,7 +88,8 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         "QUERY_STEP": query_steps,
         "KEY_STEP": key_steps,
         "QUERIES": _slots(query),
-        "KEYS": _slots(key),
+        "ROWS": key[0],
+        "KEYS": key[-1] if case.paired else _slots(key),
         "WIDTH": width,
         "VALUE_WIDTH": value_width,
         "CHANNELS": module.padded(width),
@@ -97,8 +112,10 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
     if kernel == "lookup gradient" and not hooks.lookups:
         return []
     constants = constants_of(module, mechanism, kernel, case)
-    own = kernel_of(module, mechanism, kernel)
+    own = f"pair {kernel}" if case.paired else kernel_of(module, mechanism, kernel)
     every = [constants]
+    if own == "pair key gradient":
+        every = [{**constants, "FIRST": first} for first in (True, False)]
     if kernel == "lookup gradient":
         every = [
             {
@@ -112,6 +129,7 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
         Compiled(
             c["QUERY_TILE"],
             c["KEY_TILE"],
+            c["QUERIES"] * c["KEYS"],
             c["num_warps"],
             c["num_stages"],
             compile_kernel(module, hooks, own, c, case.architecture, operands_of(mechanism, case)),
