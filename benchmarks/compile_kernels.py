@@ -101,11 +101,13 @@ def rows_of_sums(architectures: list[int]) -> list[dict[str, Any]]:
     for architecture, width in itertools.product(architectures, (64, 128)):
         chosen = module.configuration("causal sums", width, 2, architecture)
         for name, constants in LINEAR.items():
-            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": chosen.keys}
+            together = chosen.keys // 2 if constants["DECAY"] and constants["TERMS"] else chosen.keys
+            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": together}
             how = {"num_warps": chosen.warps, "num_stages": chosen.stages, "PRECISION": "tf32x3"}
-            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // chosen.keys}
+            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // together}
             facts = compile_kernel(module, None, "causal sums", fixed, architecture, Operands())
-            found.append({"spec": name, "width": width, **chosen._asdict(), **facts_of(facts)})
+            how = {**chosen._asdict(), "keys": together}
+            found.append({"spec": name, "width": width, **how, **facts_of(facts)})
     return found
 
 

@@ -66,7 +66,7 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         max(case.widths),
         DTYPES[case.dtype][1],
         case.architecture,
-        bool(hooks.fields),
+        bool(hooks.fields) or not (case.paired or is_softmax(module, mechanism)),
     )
     query_steps, key_steps = residues(mechanism)
     split = max(*query_steps, *key_steps) > 1  # boxes were chosen for whole axes
@@ -139,9 +139,14 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
 
 
 def kernel_of(module: ModuleType, mechanism: Any, kernel: str) -> str:
-    """The kernel that does this of an attend; files bring those that they need."""
-    softmax = hasattr(module, KERNELS["forward"]) and getattr(mechanism, "normalize", "softmax") == "softmax"
-    return "weighted forward" if kernel == "forward" and not softmax else kernel
+    """The kernel that does this of an attend over tokens."""
+    return "weighted forward" if kernel == "forward" and not is_softmax(module, mechanism) else kernel
+
+
+def is_softmax(module: ModuleType, mechanism: Any) -> bool:
+    """Whether weights are a softmax; files bring the kernels they need, and say so only if they differ."""
+    softmax, others = (hasattr(module, KERNELS[kernel]) for kernel in ("forward", "weighted forward"))
+    return not others or (softmax and mechanism.normalize == "softmax")
 
 
 def operands_of(mechanism: Any, case: Case) -> Operands:

@@ -29,7 +29,7 @@ def sums_of_rows(lse, delta, number, exists):
 
 
 @jit
-def weights_and_changes(
+def weights_and_slopes(
     s,
     row_lse,
     visible,
@@ -42,9 +42,10 @@ def weights_and_changes(
     SLOPE: tl.constexpr,
     NORMALIZE: tl.constexpr,
 ):
-    """The weights of raw scores, how they change with these, and which pairs count.
+    """Weights, how they change with shaped scores, how these change with raw ones, and which pairs count.
 
-    A change is that of a weight by its own score. What it takes from the others of its row, `delta` holds.
+    A weight changes by its own score; what that takes from the others of the row, `delta` holds. Nothing of
+    hidden pairs changes.
 
     Args:
         row_lse: natural log-sum-exps, or divisors; plus infinity for rows without a key.
@@ -52,18 +53,20 @@ def weights_and_changes(
     shaped = s if SHAPE is None else SHAPE(s, i, j, batch, head, env)
     if NORMALIZE == "softmax":
         weight = tl.exp2((tl.where(visible, shaped, float("-inf")) - row_lse) * 1.4426950408889634)
-        change, seen = weight, weight > 0.0
+        change, counts = weight, weight > 0.0
     else:
-        seen = visible & (shaped != float("-inf")) & (row_lse != float("inf"))
-        weight = weights_of_scores(shaped, seen, NORMALIZE)
+        counts = visible & (shaped != float("-inf")) & (row_lse != float("inf"))
+        weight = weights_of_scores(shaped, counts, NORMALIZE)
         if NORMALIZE == "sigmoid":
             change = weight * (1.0 - weight)
         else:
-            change = tl.where(seen, 1.0 / row_lse, 0.0)
+            change = tl.where(counts, 1.0 / row_lse, 0.0)
             weight *= change
+    slope = visible.to(tl.float32)
     if SLOPE is not None:
-        change *= tl.where(seen, SLOPE(s, i, j, batch, head, env), 0.0)
-    return weight, change, seen
+        seen = visible & (shaped != float("-inf"))
+        slope = tl.where(seen, SLOPE(s, i, j, batch, head, env), 0.0)
+    return weight, change, slope, counts
 
 
 @jit
@@ -152,13 +155,13 @@ def softmax_query_gradient_kernel(
             visible = tl.full([QUERIES, KEYS], True, tl.int1)
             if MASKED:
                 visible = WHERE(i, j, batch, head, env) & key_exists & visible
-            _, change, seen = weights_and_changes(
+            change, slope, counts = weights_and_slopes(
                 s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
-            )
+            )[1:]
             sent = tl.dot(g, z, input_precision=PRECISION)
             if TIMES is not None:
-                sent *= factors_of(seen, i, j, batch, head, env, TIMES)
-            grad_s = (change * (sent - row_delta)).to(y.dtype)
+                sent *= factors_of(counts, i, j, batch, head, env, TIMES)
+            grad_s = (change * (sent - row_delta) * slope).to(y.dtype)
             found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
             run, key_tile, left = next_tile(runs, run, key_tile, left)
     results = rows_at(grad_q, strides[4], batch, head, token, across)
@@ -254,17 +257,17 @@ def softmax_key_gradient_kernel(
                 visible = tl.full([KEYS, QUERIES], True, tl.int1)
                 if MASKED:
                     visible = WHERE(i, j, batch, head, env) & exists & visible
-                weight, change, seen = weights_and_changes(
+                weight, change, slope, counts = weights_and_slopes(
                     s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
                 )
                 if TIMES is not None:
-                    times = factors_of(seen, i, j, batch, head, env, TIMES)
+                    times = factors_of(counts, i, j, batch, head, env, TIMES)
                     found_v += tl.dot((weight * times).to(g.dtype), tl.trans(g), input_precision=PRECISION)
                     sent = tl.dot(z, g, input_precision=PRECISION) * times
                 else:
                     found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
                     sent = tl.dot(z, g, input_precision=PRECISION)
-                grad_s = (change * (sent - row_delta)).to(x.dtype)
+                grad_s = (change * (sent - row_delta) * slope).to(x.dtype)
                 found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)
     keys = rows_at(grad_k, strides[4], batch, kv_head, token, across)

@@ -216,7 +216,7 @@ class Call(NamedTuple):
     def settings(self, kernel: str) -> Configuration:
         """The configuration of a kernel."""
         width = max(self.q.shape[-1], self.v.shape[-1])
-        looks_up = bool(self.mechanism.gpu.fields)
+        looks_up = bool(self.mechanism.gpu.fields) or self.mechanism.normalize != "softmax"
         return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device), looks_up)
 
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -8,7 +8,7 @@ are summed before, and so are all keys (queries) of a tile where the index depen
 
 from __future__ import annotations
 
-from attndsl_codegen.kernels.triton.backward import sums_of_rows, weights_and_changes
+from attndsl_codegen.kernels.triton.backward import sums_of_rows, weights_and_slopes
 from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import rows_at, slot_places
@@ -88,19 +88,17 @@ def softmax_lookup_gradient_kernel(
         row_lse, row_delta = sums_of_rows(lse, delta, row, exists)
         s = tl.dot(x, y, input_precision=PRECISION) * scale
         visible = WHERE(i, j, batch, head, env) & key_exists & exists
-        weight, change, seen = weights_and_changes(
-            s, row_lse, visible, i, j, batch, head, env, SHAPE, None if OF_FACTOR else SLOPE, NORMALIZE
+        weight, change, slope, counts = weights_and_slopes(
+            s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
         )
         grad = tl.dot(g, z, input_precision=PRECISION)
         if OF_FACTOR:
-            change = weight
-            if SLOPE is not None:
-                change *= tl.where(seen, SLOPE(s, i, j, batch, head, env), 0.0)
+            change, grad = weight, tl.where(counts, grad, 0.0)
         else:
             if TIMES is not None:
-                grad *= factors_of(seen, i, j, batch, head, env, TIMES)
+                grad *= factors_of(counts, i, j, batch, head, env, TIMES)
             grad -= row_delta
-        total += change * grad
+        total += change * grad * slope
     place = tl.zeros([1, 1], tl.int32)
     if BY_KEY:
         place = place + key_slot

@@ -9,7 +9,7 @@ multiplied by one row after the other. Schedules, base 2 and log-sum-exps are th
 
 from __future__ import annotations
 
-from attndsl_codegen.kernels.triton.backward import weights_and_changes
+from attndsl_codegen.kernels.triton.backward import weights_and_slopes
 from attndsl_codegen.kernels.triton.numbers import plain
 from attndsl_codegen.kernels.triton.places import first_tile, next_tile, rows_at, slot_places, turn_of
 from attndsl_codegen.kernels.triton.support import jit, tl
@@ -188,11 +188,11 @@ def paired_query_gradient_kernel(
                 visible = tl.full([QUERIES, KEYS], True, tl.int1)
                 if MASKED:
                     visible = WHERE(i, (a, b), batch, head, env) & (b < others) & visible
-                change = weights_and_changes(
+                change, slope = weights_and_slopes(
                     s, row_lse, visible, i, (a, b), batch, head, env, SHAPE, SLOPE, "softmax"
-                )[1]
+                )[1:3]
                 grad_s = change * (tl.dot(g, z, input_precision=PRECISION) - row_delta)
-                grad_s = grad_s.to(y.dtype)
+                grad_s = (grad_s * slope).to(y.dtype)
                 found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
             run, key_tile, left = next_tile(runs, run, key_tile, left)
     results = rows_at(grad_q, strides[6], batch, head, token, across)
@@ -293,12 +293,12 @@ def paired_key_gradient_kernel(
                     visible = tl.full([KEYS, QUERIES], True, tl.int1)
                     if MASKED:
                         visible = WHERE(i, j, batch, head, env) & exists & visible
-                    weight, change = weights_and_changes(
+                    weight, change, slope = weights_and_slopes(
                         s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, "softmax"
-                    )[:2]
+                    )[:3]
                     found_v += tl.dot(weight.to(gs.dtype), tl.trans(gs), input_precision=PRECISION)
                     grad_s = change * (tl.dot(tile_v, gs, input_precision=PRECISION) - row_delta)
-                    grad_s = grad_s.to(xs.dtype)
+                    grad_s = (grad_s * slope).to(xs.dtype)
                     found_k += tl.dot(grad_s, tl.trans(xs), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)
     results = rows_at(grad_k, strides[6], batch, kv_head, place, across)
