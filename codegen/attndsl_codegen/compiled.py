@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -61,13 +62,15 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
     The file may be folded: what it has left out is not needed.
     """
     hooks = mechanism.gpu
-    chosen = module.configuration(
-        f"pair {kernel}" if case.paired else kernel,
-        max(case.widths),
-        DTYPES[case.dtype][1],
-        case.architecture,
-        bool(hooks.fields) or not (case.paired or is_softmax(module, mechanism)),
-    )
+    given = {
+        "kernel": f"pair {kernel}" if case.paired else kernel,
+        "width": max(case.widths),
+        "bytes_per_number": DTYPES[case.dtype][1],
+        "architecture": case.architecture,
+        "looks_up": bool(hooks.fields) or not (case.paired or is_softmax(module, mechanism)),
+    }
+    known = signature(module.configuration).parameters
+    chosen = module.configuration(**{name: value for name, value in given.items() if name in known})
     query_steps, key_steps = residues(mechanism)
     split = max(*query_steps, *key_steps) > 1  # boxes were chosen for whole axes
     boxes = (None, None) if split else (hooks.query_boxes, hooks.key_boxes)

@@ -88,8 +88,8 @@ def weighted_sums(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Any]:
     """Weights of any kind, and with factors, by the Triton kernels where they serve, else in torch."""
-    kind, plain = v.dtype, mechanism.normalize in ("linear", "none")
-    if plain and kind == torch.float16:  # sums of scores leave its range
+    kind, unbounded = v.dtype, mechanism.normalize in ("linear", "none")
+    if unbounded and kind == torch.float16:  # sums of scores leave its range
         q, k, v = q.float(), k.float(), v.float()
     found = by_triton(mechanism, at, q, k, v)
     if found is None:
