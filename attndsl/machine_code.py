@@ -52,7 +52,7 @@ def compiled_attends(
     _check(setting)
     module, classes = _imported(program)
     if not classes:
-        reason = f"no attend of `{program.name}` has Triton kernels, so it runs in torch on a GPU, too"
+        reason = f"no attend of `{program.name}` has Triton kernels whose machine code is read"
         raise fail(NoMachineCode(reason, "leave out --from-kernel"))
     sizes = setting.sizes(program, extents)
     attends = (value for value in program.attends if value.name in classes)
@@ -109,7 +109,9 @@ class _Reader:
         architecture = self.setting.device.compute_capability
         assert architecture is not None
         fields = {value.name: (value.type.kind, len(value.type.tokens.axes)) for value in self.program.values}
-        case = Case(widths, self.setting.dtype, architecture, fields, self._asked(sizes, forced))
+        paired = self.value.op.kernel == "paired"
+        asked = (None, None) if paired else self._asked(sizes, forced)
+        case = Case(widths, self.setting.dtype, architecture, fields, asked, paired=paired)
         tiles = constants_of(self.module, self.mechanism, "forward", case)
         if any(case.tiles):  # compilers take minutes over tiles that are far too large
             sides = prod(tiles["QUERY_TILE"]), prod(tiles["KEY_TILE"])
@@ -148,7 +150,7 @@ class _Reader:
     def _read(self, compiled: Compiled, case: Case) -> CompiledKernel:
         from attndsl_codegen.architectures import residency
 
-        facts, scores = compiled.facts, prod(compiled.query) * prod(compiled.key)
+        facts, scores = compiled.facts, compiled.scores
         fits = residency(facts.architecture, facts.registers, compiled.warps, facts.shared_bytes)
         if fits.blocks == 0:
             raise fail(self._too_large(compiled, case, fits.limit))

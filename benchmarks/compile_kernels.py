@@ -2,7 +2,7 @@
 
     python benchmarks/compile_kernels.py [--check] [--arch 80 90 100]
 
-Six mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
+Eight mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
 of writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none,
 does not fit shared memory, or (with `--check`) differs from the table.
 """
@@ -22,7 +22,7 @@ import attndsl
 from attndsl.api import import_source
 from attndsl.language import load_text
 from attndsl_codegen import generate
-from attndsl_codegen.compiled import Case, compile_attend
+from attndsl_codegen.compiled import PASSES, Case, compile_attend
 from attndsl_codegen.machine import KERNELS, KernelFacts, Operands, compile_kernel
 
 TABLE = Path(__file__).resolve().parents[1] / "codegen" / "attndsl_codegen" / "kernels.toml"
@@ -34,6 +34,8 @@ SPECS = {
         "tokens x[h, w]; learn t : [13, 13] scalar",
         "where = h: block(7) and w: block(7), bias = t[i.h - j.h + 6, i.w - j.w + 6]",
     ),
+    "sigmoids": ("tokens x[n]", "where = causal and sliding(256), bias = -6, normalize = sigmoid"),
+    "squares": ("tokens x[n]", "where = causal, score = s * s, normalize = linear"),
 }
 """Declarations, and options of attend."""
 LINEAR = {
@@ -43,6 +45,9 @@ LINEAR = {
     "linear, for values": {"LATER": True, "SUMS": False, "TERMS": "", "DECAY": False},
     "decay": {"LATER": False, "SUMS": False, "TERMS": "", "DECAY": True},
     "decay, for keys": {"LATER": True, "SUMS": False, "TERMS": "", "DECAY": True},
+    "decay, divided": {"LATER": False, "SUMS": True, "TERMS": "", "DECAY": True},
+    "decay, divided, for queries": {"LATER": False, "SUMS": False, "TERMS": "rows", "DECAY": True},
+    "decay, divided, for keys": {"LATER": True, "SUMS": False, "TERMS": "columns", "DECAY": True},
 }
 """The forward pass of causal sums, and their gradients."""
 TENSOR_CORES = {80: "HMMA", 90: "HGMMA", 100: "UTCHMMA"}
@@ -82,8 +87,8 @@ def rows_of(spec: str, architectures: list[int]) -> list[dict[str, Any]]:
         row_of(spec, module, architecture, width, kernel)
         for architecture in architectures
         for width in (64, 128)
-        for kernel in KERNELS
-        if hasattr(module, KERNELS[kernel]) and (kernel != "lookup gradient" or module.OutAttend.gpu.lookups)
+        for kernel in itertools.chain(*PASSES.values())
+        if kernel != "lookup gradient" or module.OutAttend.gpu.lookups
     ]
 
 
@@ -96,11 +101,13 @@ def rows_of_sums(architectures: list[int]) -> list[dict[str, Any]]:
     for architecture, width in itertools.product(architectures, (64, 128)):
         chosen = module.configuration("causal sums", width, 2, architecture)
         for name, constants in LINEAR.items():
-            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": chosen.keys}
+            together = chosen.keys // 2 if constants["DECAY"] and constants["TERMS"] else chosen.keys
+            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": together}
             how = {"num_warps": chosen.warps, "num_stages": chosen.stages, "PRECISION": "tf32x3"}
-            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // chosen.keys}
+            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // together}
             facts = compile_kernel(module, None, "causal sums", fixed, architecture, Operands())
-            found.append({"spec": name, "width": width, **chosen._asdict(), **facts_of(facts)})
+            how = {**chosen._asdict(), "keys": together}
+            found.append({"spec": name, "width": width, **how, **facts_of(facts)})
     return found
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from attndsl_codegen.machine import KernelFacts, Operands, compile_kernel
+from attndsl_codegen.machine import KERNELS, KernelFacts, Operands, compile_kernel
 
 DTYPES = {"bfloat16": ("bf16", 2), "float16": ("fp16", 2), "float32": ("fp32", 4)}
 """What Triton calls the types, and their bytes."""
@@ -25,6 +26,7 @@ class Case:
         architecture: compute capability, e.g. 90.
         fields: kind and number of axes of every value that the hooks may look up.
         tiles: sides of query tiles and key tiles that are asked for, in place of those of the file.
+        paired: whether keys are pairs of tokens.
         ordered: of tokens that go by labels, whether these come in any order; else tokens are where they are.
     """
 
@@ -34,14 +36,21 @@ class Case:
     fields: dict[str, tuple[str, int]]
     tiles: tuple[tuple[int, ...] | None, tuple[int, ...] | None] = (None, None)
     ordered: bool = False
+    paired: bool = False
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """One compiled kernel: how it was configured, and what its machine code says."""
+    """One compiled kernel: how it was configured, and what its machine code says.
+
+    Attributes:
+        query, key: the sides of its tiles.
+        scores: of one round of its inner loop; of pairs of tokens, those of one row of a tile.
+    """
 
     query: tuple[int, ...]
     key: tuple[int, ...]
+    scores: int
     warps: int
     stages: int
     facts: KernelFacts
@@ -53,9 +62,15 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
     The file may be folded: what it has left out is not needed.
     """
     hooks = mechanism.gpu
-    chosen = module.configuration(
-        kernel, max(case.widths), DTYPES[case.dtype][1], case.architecture, bool(hooks.fields)
-    )
+    given = {
+        "kernel": f"pair {kernel}" if case.paired else kernel,
+        "width": max(case.widths),
+        "bytes_per_number": DTYPES[case.dtype][1],
+        "architecture": case.architecture,
+        "looks_up": bool(hooks.fields) or not (case.paired or is_softmax(module, mechanism)),
+    }
+    known = signature(module.configuration).parameters
+    chosen = module.configuration(**{name: value for name, value in given.items() if name in known})
     query_steps, key_steps = residues(mechanism)
     split = max(*query_steps, *key_steps) > 1  # boxes were chosen for whole axes
     boxes = (None, None) if split else (hooks.query_boxes, hooks.key_boxes)
@@ -63,17 +78,21 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         asked or module.brick(slots, len(steps), boxes=sides)
         for asked, slots, steps, sides in zip(case.tiles, chosen[:2], (query_steps, key_steps), boxes)
     )
+    if case.paired:
+        key = (module.ROWS, chosen.keys)
     width, value_width = case.widths
     return {
         "WHERE": hooks.where,
         "SHAPE": hooks.shape,
         "TIMES": hooks.times,
+        "NORMALIZE": getattr(mechanism, "normalize", "softmax"),
         "QUERY_TILE": query,
         "KEY_TILE": key,
         "QUERY_STEP": query_steps,
         "KEY_STEP": key_steps,
         "QUERIES": _slots(query),
-        "KEYS": _slots(key),
+        "ROWS": key[0],
+        "KEYS": key[-1] if case.paired else _slots(key),
         "WIDTH": width,
         "VALUE_WIDTH": value_width,
         "CHANNELS": module.padded(width),
@@ -96,7 +115,10 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
     if kernel == "lookup gradient" and not hooks.lookups:
         return []
     constants = constants_of(module, mechanism, kernel, case)
+    own = f"pair {kernel}" if case.paired else kernel_of(module, mechanism, kernel)
     every = [constants]
+    if own == "pair key gradient":
+        every = [{**constants, "FIRST": first} for first in (True, False)]
     if kernel == "lookup gradient":
         every = [
             {
@@ -110,12 +132,24 @@ def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) 
         Compiled(
             c["QUERY_TILE"],
             c["KEY_TILE"],
+            c["QUERIES"] * c["KEYS"],
             c["num_warps"],
             c["num_stages"],
-            compile_kernel(module, hooks, kernel, c, case.architecture, operands_of(mechanism, case)),
+            compile_kernel(module, hooks, own, c, case.architecture, operands_of(mechanism, case)),
         )
         for c in every
     ]
+
+
+def kernel_of(module: ModuleType, mechanism: Any, kernel: str) -> str:
+    """The kernel that does this of an attend over tokens."""
+    return "weighted forward" if kernel == "forward" and not is_softmax(module, mechanism) else kernel
+
+
+def is_softmax(module: ModuleType, mechanism: Any) -> bool:
+    """Whether weights are a softmax; files bring the kernels they need, and say so only if they differ."""
+    softmax, others = (hasattr(module, KERNELS[kernel]) for kernel in ("forward", "weighted forward"))
+    return not others or (softmax and mechanism.normalize == "softmax")
 
 
 def operands_of(mechanism: Any, case: Case) -> Operands:

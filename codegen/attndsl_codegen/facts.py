@@ -51,6 +51,7 @@ def _mechanisms(program: Program, attends: list[HookPrinter]) -> Mapping[str, li
         "mechanism.normalize": [hook.op.normalize for hook in attends],
         "mechanism.mask_fields": [hook.mask_fields for hook in attends],
         "mechanism.real_fields": [hook.real_fields for hook in attends],
+        "isinstance(v, Tensor)": [hook.op.kernel != "paired" for hook in attends],
     }
     if not any(known["mechanism.real_fields"]):
         known["real_fields"] = [()]
@@ -87,6 +88,7 @@ def _on_gpu(attends: list[HookPrinter]) -> dict[str, list[Any]]:
     return {
         "SHAPE": [_present(role.get("shape")) for role in roles],
         "TIMES": [_present(role.get("times")) for role in roles],
+        "NORMALIZE": [hook.op.normalize for hook in attends],
         "SLOPE": [_present(role.get("slope")) for role in roles] + slopes,
         "OF_FACTOR": [lookup.of_factor for hook in attends for lookup in hook.triton.lookups],
         "QUERY_STEP": [hook.steps[0] or (1,) * count for hook, (count, _) in zip(attends, axes)],

@@ -22,8 +22,6 @@ from attndsl_codegen.printers.python import TorchPrinter, identifier
 from attndsl_codegen.triton_hooks import ON_GPU, ON_GPU_WITHOUT_HOOKS, TritonHookPrinter
 
 LO, HI = ".lo", ".hi"
-COUNTED = {"tiled": "kept_pairs", "all_keys": "all_pairs"}
-"""What counts the pairs that a kernel keeps."""
 GO_BACK = ("tiled", "all_keys")
 """Kernels whose backward pass goes on from the output; the others compute that again."""
 
@@ -125,8 +123,10 @@ class HookPrinter:
             parts.append(f"backward={self.runs}_backward")
         if self.runs != kernel:
             parts.append("backend=asked_backend")
-        if self.on_gpu and kernel in COUNTED:
-            parts.append(f"count={COUNTED[kernel]}")
+        if self.on_gpu:
+            parts.append(f"count={'all_pairs' if self.op.where is TRUE else 'kept_pairs'}")
+        elif self.runs in ON_GPU_WITHOUT_HOOKS.values():
+            parts += ["count=all_queries", "running=True"]
         if kernel == "paired":
             parts.append("pairs=Factors")
         vectors = [

@@ -41,6 +41,7 @@ MODULES = (
     "triton.schedule",
     "triton.places",
     "triton.forward",
+    "triton.weighted",
     "triton.backward",
     "triton.strides",
     "triton.launch",

@@ -25,6 +25,7 @@ from attndsl_codegen.listing import (
 
 KERNELS = {
     "forward": "softmax_forward_kernel",
+    "weighted forward": "weighted_forward_kernel",
     "query gradient": "softmax_query_gradient_kernel",
     "key gradient": "softmax_key_gradient_kernel",
     "lookup gradient": "softmax_lookup_gradient_kernel",
@@ -35,6 +36,7 @@ KERNELS = {
 }
 TENSORS = {
     "forward": ("q", "k", "v", "out"),
+    "weighted forward": ("q", "k", "v", "out"),
     "query gradient": ("q", "k", "v", "grad_out", "grad_q"),
     "key gradient": ("q", "k", "v", "grad_out", "grad_k", "grad_v"),
     "lookup gradient": ("q", "k", "v", "grad_out"),
@@ -169,6 +171,7 @@ def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
         "scale": "fp32",
         "orders": ("*i32", "*i32", "*i32", ("i32", "i32")),
         "lse": "*fp32",
+        "divisors": "*fp32",
         "delta": "*fp32",
         "sums": "*fp32",
         "terms": "*fp32",

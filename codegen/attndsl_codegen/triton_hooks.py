@@ -21,7 +21,7 @@ from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64
 ON_GPU = {
     "tiled": "tiled_softmax",
     "all_keys": "all_keys_softmax",
-    "chunked": "chunked_softmax",
+    "chunked": "weighted_sums",
     "paired": "paired_softmax",
 }
 """Torch kernels that have a Triton form, and what runs it on a GPU and them elsewhere."""
@@ -54,21 +54,28 @@ class TritonHookPrinter:
     labels: Mapping[Expr, str]
     boxes: GpuTiles | None = None
 
-    @cached_property
+    @property
     def printable(self) -> bool:
         """Whether the kernels can run this attend."""
+        return self.why_not is None
+
+    @cached_property
+    def why_not(self) -> str | None:
+        """What keeps this attend from the kernels; None if nothing does."""
         op = self.op
         axes = [len(tokens.axes) for tokens in (op.query_tokens, op.key_tokens)]
-        if op.kernel not in ON_GPU or max(axes) > MOST_AXES:
-            return False
-        if op.normalize != "softmax" or op.q is None or op.k is None:
-            return False
+        if op.kernel not in ON_GPU:
+            return "weights are plain products: products of matrices do"
+        if max(axes) > MOST_AXES:
+            return f"kernels read grids of up to {MOST_AXES} axes"
+        if op.q is None or op.k is None:
+            return "without queries all weights are one matrix, which a product of matrices takes"
         if op.kernel == "paired" and lookups_of(op):
-            return False  # the gradients of fields on pairs are left to torch
+            return "the gradients of fields on pairs are left to torch"
         try:
-            return bool(self._functions)
-        except (Unprintable, NoDerivative):
-            return False
+            return None if self._functions else "there is nothing to print"
+        except (Unprintable, NoDerivative) as problem:
+            return str(problem)
 
     def functions(self) -> list[list[str]]:
         """The definitions."""

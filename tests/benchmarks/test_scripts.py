@@ -55,3 +55,11 @@ def test_programs_are_their_formulas():
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_runs_on_triton():
+    """Of the examples, all but those whose weights are a matrix, or never made."""
+    printed = run("benchmarks/on_triton.py")
+    torch_attends = {line.split()[0] for line in printed.splitlines()[:-1] if " torch (" in line}
+    assert torch_attends == {"l2vit", "lama", "linear", "linformer", "mala", "ppma_linear"}
+    assert "Triton (weighted_sums)" in printed

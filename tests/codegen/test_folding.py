@@ -125,6 +125,20 @@ CASES = {
         """,
         "f(3)",
     ),
+    "a name that would be assigned to itself": (
+        """
+        def f(x, has_width):
+            x = x if has_width else x.unsqueeze(-1)
+            return x.flatten(2, -2)
+        """,
+        "f(q, True)",
+        {},
+        """
+        def f(x):
+            return x.flatten(2, -2)
+        """,
+        "f(q)",
+    ),
     "one of several": (
         """
         def f(x, how):

@@ -1,5 +1,6 @@
 """Schedules for masks that look up fields: right for any labels, and made without a look at any value."""
 
+import json
 import math
 from contextlib import nullcontext
 from functools import cache
@@ -17,7 +18,7 @@ from attndsl_codegen.hooks import Tiles
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.masks import tile_masks
 from attndsl_codegen.kernels.tiles import Bricks
-from attndsl_codegen.kernels.triton import labels, launch, schedule
+from attndsl_codegen.kernels.triton import labels, launch, lookups, schedule
 from attndsl_codegen.kernels.triton.configurations import Configuration, brick
 from tests.codegen.build import check, quick, run, run_exact
 from tests.strategies import thorough
@@ -287,7 +288,7 @@ class NoWaiting(TorchDispatchMode):
             raise Waits(name)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if name.startswith("index") and any(
-            t.dtype == torch.bool for t in tree_leaves(args[1:2]) if t is not None
+            t.dtype == torch.bool for t in tree_leaves(args[1:2]) if isinstance(t, torch.Tensor)
         ):
             raise Waits(f"{name} with a mask")
         found = operator(*args, **(kwargs or {}))
@@ -335,6 +336,47 @@ def test_nothing_waits_for_the_device(name, monkeypatch):
     both = name in BY_LABELS | IF_SHORT and axes_of(name) == 1  # in their order, and where they are
     assert Kernel.launched == before + (12 if both else 6)
     assert guard.count <= 700  # of both passes: none per tile, or per label
+
+
+LOOKED_UP = {
+    "a table, in documents": (
+        "learn t : [199] scalar",
+        "where = causal and document(doc), bias = t[i - j + 99]",
+    ),
+    "a field, in documents": ("input t : x scalar", "where = causal and document(doc), bias = t[j]"),
+    "a table of labels": ("learn t : [4, 4] scalar", "bias = t[doc[i], doc[j]]"),
+    "a factor of labels, in documents": ("learn t : [4] scalar", "where = document(doc), times = t[doc[j]]"),
+    "weights of a window in documents": (
+        "learn t : [19] scalar",
+        "where = sliding(9) and document(doc), normalize = sigmoid, bias = t[i - j + 9]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+def test_gradients_of_fields_do_not_wait(name, monkeypatch):
+    """Whether labels hide pairs, or say where a table is looked up."""
+    declared, options = LOOKED_UP[name]
+    text = f"attention a {{ tokens x[n]; input q, k, v : x; input doc : x int; {declared}; return attend(q, k, v, {options}) }}"
+    mechanism = quick(load_text(text), {"out": Tiles((16,), (16,))}).names["OutAttend"]
+    names = ("forward", "query_gradient", "key_gradient", "lookup_gradient")
+    for module in (launch, lookups):
+        for kernel in (*(f"softmax_{kernel}_kernel" for kernel in names), "weighted_forward_kernel"):
+            monkeypatch.setattr(module, kernel, Kernel(), raising=False)
+    monkeypatch.setattr(launch, "why_not_triton", lambda *_: None)
+    q, k, v = (torch.empty(2, 2, 100, 64, device="meta", requires_grad=True) for _ in range(3))
+    shape = (
+        (2, 2, 100)
+        if declared.startswith("input")
+        else (1, 2, *json.loads(declared[declared.index("[") : declared.index("]") + 1]))
+    )
+    t = torch.empty(shape, device="meta", requires_grad=True)
+    doc = Field(torch.empty(2, 1, 100, device="meta", dtype=torch.long))
+    at = {"n": 100, "heads": 2, "q.width": 64, "real dtype": torch.float32, "doc": doc, "t": Field(t)}
+    for context in (nullcontext(), NoWaiting()):  # the first call plans
+        with context:
+            launch.by_triton(mechanism, at, q, k, v)[0].sum().backward()
+    assert t.grad.shape == t.shape
 
 
 def test_what_waits_is_found(monkeypatch):

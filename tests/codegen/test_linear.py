@@ -6,6 +6,7 @@ import torch
 import attndsl
 from attndsl.api import import_source
 from attndsl.language import load_text
+from attndsl_codegen.kernels import causal
 from attndsl_codegen.kernels.triton import launch, linear
 from attndsl_codegen.kernels.triton.configurations import Configuration
 from tests.codegen.build import check, quick, run
@@ -77,18 +78,28 @@ def test_programs(name):
     agrees(name, inputs_of((2, 2, 37, 24), v=(2, 2, 37, 5)))
 
 
-DECAY = (
-    "input la : x scalar; a = cumsum(la, axis = n); return attend(q, k, v, where = causal, normalize = none"
-)
+DECAY = "input la : x scalar; a = cumsum(la, axis = n)"
+DECAYS = {
+    "of weights": "q, k, v, where = causal, normalize = none, times = exp(a[i] - a[j])",
+    "of scores": "q, k, v, where = causal, normalize = none, score = s * exp(a[i] - a[j])",
+    "of scores, divided": "q, k, v, where = causal, normalize = linear, score = 0.9 ** (i - j) * s * exp(a[i] - a[j])",
+}
 
 
+@pytest.mark.parametrize("backend", ["triton", "torch"])
+@pytest.mark.parametrize("name", DECAYS)
 @pytest.mark.parametrize("strength", [0.01, 8.0], ids=["weak", "strong"])
 @pytest.mark.parametrize("heads", [(2, 2), (4, 2)], ids=str)
-def test_decay(strength, heads):
+def test_decay(strength, heads, name, backend, monkeypatch):
     """Over several chunks, also of a state that vanishes; with the gradient of the decay."""
-    text = f"attention a {{ tokens x[n]; input q, k, v : x; {DECAY}, times = exp(a[i] - a[j])) }}"
+    if backend == "torch":
+        monkeypatch.undo()
+        monkeypatch.setattr(causal, "CAUSAL_CHUNK", 16)
+    text = f"attention a {{ tokens x[n]; input q, k, v : x; {DECAY}; return attend({DECAYS[name]}) }}"
     program, (count, kv_heads) = load_text(text), heads
+    assert program.attends[0].op.kernel == "contracted"
     inputs = inputs_of((2, count, 37, 24), (2, kv_heads, 37, 24), (2, kv_heads, 37, 5))
+    inputs |= {n: inputs[n].abs() for n in "qk"}  # sums of rows are not next to zero
     inputs["la"] = -strength * torch.rand(2, count, 37, generator=torch.Generator().manual_seed(2))
     results = []
     for call, dtype in (

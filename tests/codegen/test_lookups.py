@@ -172,11 +172,27 @@ def test_tables_are_kept_until_they_take_too_much_memory(monkeypatch):
     monkeypatch.setattr(lookups, "PORTIONS", [])
     for name in ("of the key", "of nothing"):
         with_backward(name)
-    assert [len(known.made) for known in lookups.PORTIONS] == [1, 1]
+    assert [len(known.made.parts) for known in lookups.PORTIONS] == [1, 1]
     newest = lookups.PORTIONS[0]
     monkeypatch.setattr(lookups, "MOST_REMEMBERED", lookups.bytes_of(newest.made))
     with_backward("of nothing")
     assert len(lookups.PORTIONS) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["masks by document", "by labels", "by labels, in a field of each batch element"]
+)
+def test_labels_are_looked_at_where_other_pairs_are_too_many(name, monkeypatch):
+    launches, asked = lookups.launches, []
+
+    def counted(lookup, call, looked):
+        asked.append(looked)
+        return launches(lookup, call, looked) if looked else None
+
+    monkeypatch.setattr(lookups, "launches", counted)
+    monkeypatch.setattr(lookups, "PORTIONS", [])
+    check(*with_backward(name), TOLERANCE)
+    assert asked == [False, True]
 
 
 def test_too_large_sums_are_left_to_torch(monkeypatch):

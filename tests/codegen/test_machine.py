@@ -136,3 +136,26 @@ def test_ptx_serves_where_there_is_no_disassembler(monkeypatch):
     assert (found.source, found.registers, found.spills) == ("PTX", 145, 6)
     assert [loop.instructions for loop in found.loops] == [3]
     assert found.tensor_instructions == 1
+
+
+SIGMOIDS = "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal, bias = -6, normalize = sigmoid) }"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton compiles on Linux")
+@pytest.mark.parametrize("name", ["pairs", "sigmoids"])
+def test_other_kernels_are_compiled_for_a_device(name, tmp_path):
+    """Pairs of keys and weights that are no softmax, of both passes; what is counted is of one score."""
+    spec = "tensor_attention"
+    if name == "sigmoids":
+        spec = str(tmp_path / "a.attn")
+        Path(spec).write_text(SIGMOIDS)
+    code, found = command(
+        "compile", spec, "--dim", "64", "--device", "h100", "-o", str(tmp_path / "a.py"), "--json"
+    )
+    assert code == 0, found
+    (kernels,) = found["kernels"].values()
+    names = {"pairs": ("pair ", "pair "), "sigmoids": ("weighted ", "")}[name]
+    backward = ["query gradient", *["key gradient"] * (2 if name == "pairs" else 1)]
+    assert [k["name"] for k in kernels] == [f"{names[0]}forward", *(f"{names[1]}{way}" for way in backward)]
+    assert all(6 < k["slots"] < 60 for k in kernels)
+    assert all(k["spills"] == 0 for k in kernels)

@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import attndsl
@@ -263,3 +264,56 @@ def test_flops_are_those_of_the_pairs_that_the_analysis_counts(name, length):
         trained(function, inputs)
     counted = {str(op).split(".")[-1]: n for op, n in counter.get_flop_counts()["Global"].items()}
     assert counted == {"out": 4 * 16 * pairs, "out_backward": 10 * 16 * pairs}
+
+
+COUNTED = {
+    "documents": ("input doc : x int; ", "where = causal and document(doc)"),
+    "documents of a window": ("input doc : x int; ", "where = sliding(5) and document(doc)"),
+    "sigmoids": ("", "where = causal and sliding(5), normalize = sigmoid"),
+    "squares of dilated keys": ("", "where = dilated(3), score = s ** 2, normalize = linear"),
+    "factors": ("", "where = causal, times = 1 / (1 + i - j)"),
+}
+
+
+def counted_flops(function, inputs):
+    """FLOPs of the forward and of the backward pass, of an operator alone."""
+    leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in inputs]
+    with FlopCounterMode(display=False) as counter:
+        function(*leaves).sum().backward()
+    return [n for _, n in sorted(counter.get_flop_counts()["Global"].items(), key=lambda item: str(item[0]))]
+
+
+@pytest.mark.parametrize("length", [37, 130])
+@pytest.mark.parametrize("name", COUNTED)
+def test_flops_of_labels_and_of_other_weights(name, length):
+    """Exact where values are known; of FakeTensors, as if labels hid nothing."""
+    declared, options = COUNTED[name]
+    text = f"attention a {{ tokens x[n]; input q, k, v : x; {declared}return attend(q, k, v, {options}) }}"
+    program = load_text(text)
+    function, inputs = compiled_function(program), inputs_of(program, length, heads=4)
+    fields = {"doc": inputs[3].numpy()} if declared else {}
+    batch = len(inputs[0])
+    shown = attndsl.mask(program, n=length, fields=fields)  # with a batch axis where labels bring one
+    pairs = 4 * int(shown.sum()) * (1 if shown.ndim > 2 else batch)
+    assert counted_flops(function, inputs) == [4 * 16 * pairs, 10 * 16 * pairs]
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(t) for t in inputs]
+    relaxed = load_text(text.replace("document(doc)", "true"))
+    most = 4 * batch * int(attndsl.mask(relaxed, n=length).sum())
+    with mode:
+        assert counted_flops(function, fakes) == [4 * 16 * most, 10 * 16 * most]
+
+
+def test_flops_of_running_sums_and_of_pairs():
+    """Two products of a token with the state; two products for every pair of keys."""
+    program = load_text(
+        "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal, normalize = none) }"
+    )
+    inputs = inputs_of(program, 40, heads=4)
+    tokens = 4 * len(inputs[0]) * 40
+    assert counted_flops(compiled_function(program), inputs) == [4 * 16 * 16 * tokens, 12 * 16 * 16 * tokens]
+    program = attndsl.load("windowed_tensor", near=5, far=5)
+    inputs = inputs_of(program, 20, heads=4)
+    within = (torch.arange(20)[:, None] - torch.arange(20)).abs()
+    near = int((within < 5).sum(1).pow(2).sum())
+    assert counted_flops(compiled_function(program), inputs)[0] == 4 * 16 * 4 * len(inputs[0]) * near

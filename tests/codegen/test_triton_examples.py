@@ -14,6 +14,7 @@ from attndsl.language import load_text
 from attndsl.planning.plan import sizes_near
 from attndsl_codegen import generate
 from attndsl_codegen.kernels.triton.configurations import Configuration
+from attndsl_codegen.triton_hooks import ON_GPU
 from tests.codegen.interpreter import bfloat16
 
 # What the interpreter computes for slots without a token (0 / 0, say) is hidden before it is used.
@@ -73,7 +74,7 @@ scores that are not products of queries and keys.
 """
 WITHOUT_ATTEND = {"gaam", "volo_outlook"}
 EXAMPLES = sorted(path.stem for path in Path(attndsl.__file__).parents[1].joinpath("examples").glob("*.attn"))
-ON_TRITON = ("tiled_softmax", "all_keys_softmax", "chunked_softmax", "paired_softmax", "causal_products")
+ON_TRITON = (*ON_GPU.values(), "causal_products")
 HALF = ("swin", "softcap", "packed", "sinked")
 
 
@@ -91,8 +92,7 @@ def errors(program: Program, dtype: torch.dtype) -> tuple[list[str], list[float]
     """
     generated: dict[str, Any] = import_source(generate(program, folded=False), "checked").__dict__
     generated.update(BACKEND="triton", configuration=lambda *_: SMALL)
-    forms = ("tiled", "all_keys", "chunked", "paired")
-    generated.update({name: None for name in forms if f"{name}_softmax" in generated})
+    generated.update({form: None for form, chooses in ON_GPU.items() if chooses in generated})
     ran: list[str] = []
 
     def attend(kernel: Any, *given: Any) -> Any:

@@ -11,15 +11,19 @@ N, HEADS = 7, 3
 NUMPY = Arrays(np, np.float64)
 
 
-def attend_with(times, options="where = causal, normalize = none", axes="n"):
+def attend_of(options, axes="n"):
     return (
         load_text(
             f"attention f {{ tokens x[{axes}]; input q, k, v : x; input a, b : x scalar;"
-            f" return attend(q, k, v, {options}, times = {times}) }}"
+            f" return attend(q, k, v, {options}) }}"
         )
         .attends[0]
         .op
     )
+
+
+def attend_with(times, options="where = causal, normalize = none", axes="n"):
+    return attend_of(f"{options}, times = {times}", axes)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,14 @@ def test_only_causal_plain_products_of_sequences_take_one_in():
     for options in ("normalize = none", "where = causal", "where = causal, normalize = linear"):
         assert attend_with(decay, options).decay is None
         assert attend_with(decay, options).kernel == "chunked"
+
+
+def test_a_score_times_a_decay_is_taken_in():
+    """Then sums of rows decay as well; a factor after the division would not."""
+    for score in ("s * exp(a[i] - a[j])", "exp(a[i]) * s * exp(-a[j])"):
+        op = attend_of(f"where = causal, normalize = linear, score = {score}")
+        assert op.kernel == "contracted"
+        assert op.decay is attend_with("exp(a[i] - a[j])").decay
+    for score in ("s * s * exp(a[i] - a[j])", "s + exp(a[i] - a[j])", "s * exp(s * (i - j))", "s * a[j]"):
+        assert attend_of(f"where = causal, normalize = linear, score = {score}").decay is None
+    assert attend_with("exp(a[i] - a[j])", "where = causal, normalize = linear, score = s").decay is None

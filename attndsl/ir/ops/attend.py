@@ -16,7 +16,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from attndsl.ir.decay import decay_of
-from attndsl.ir.index import TRUE, Const, Expr, Var
+from attndsl.ir.index import TRUE, Apply, Const, Expr, Var, apply
 from attndsl.ir.ops.base import (
     Arguments,
     Builder,
@@ -39,6 +39,8 @@ from attndsl.ir.tokens import KEY, QUERY, SINGLE, Pairs, TokenSet
 from attndsl.ir.types import HEADS, FeatureType
 from attndsl.ir.walk import fields, substitute, variables
 
+SCORE = Var("s", "real")
+"""What a score is called."""
 NORMALIZERS = ("softmax", "linear", "sigmoid", "none")
 SMALLEST_SUM = 1e-6
 """`normalize = linear` divides by at least this, with the sign of the row sum."""
@@ -236,9 +238,8 @@ class Attend(Op):
         plain = self.normalize in ("linear", "none") and self.q is not None and self.k is not None
         return (
             plain
-            and self.score is None
             and self.bias is None
-            and (self.times is None or self.decay is not None)
+            and (self.score is self.times is None or self.decay is not None)
             and (self.where is TRUE or self.causal)
         )
 
@@ -249,13 +250,28 @@ class Attend(Op):
 
     @property
     def decay(self) -> Expr | None:
-        """A function of the query's place; `times` is the exponential of its change from key to query.
+        """A function of the query's place; the exponential of its change from key to query multiplies scores.
 
-        None where there is no such function, or where running sums of products cannot take it in.
+        It is in `times`, or in the score where rows are divided by sums of what is left. None where there is
+        no such function, or where running sums of products cannot take it in.
         """
-        if self.times is None or self.normalize != "none" or not self.causal:
+        by_score = self.times is None and self.normalize in ("linear", "none")
+        factor = self._factor_of_score if by_score else self.times
+        if factor is None or not self.causal or (self.normalize != "none" and not by_score):
             return None
-        return decay_of(self.times, self.query_tokens, self.key_tokens)
+        return (
+            decay_of(factor, self.query_tokens, self.key_tokens) if by_score or self.score is None else None
+        )
+
+    @property
+    def _factor_of_score(self) -> Expr | None:
+        """The other factors of a score that is `s` times something."""
+        match self.score:
+            case Apply("*", factors):
+                others = [factor for factor in factors if factor is not SCORE]
+                alone = len(others) == len(factors) - 1 and SCORE.name not in variables(*others)
+                return apply("*", *others) if alone else None
+        return None
 
     @cached_property
     def separable_bias(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ class Tidy:
     for (out, lse), _ in zip(found, results)  ->  for out, lse in found
     getattr(grid, "sum")(dims)                ->  grid.sum(dims)
     if (a or b):                              ->  if a or b:
+    s = s                                     ->
     """
 
     kinds: ClassVar[Kinds] = (cst.IndentedBlock, cst.For, cst.Call, cst.If)
@@ -27,6 +29,8 @@ class Tidy:
     def __call__(self, node: Any) -> Any:
         """A node, tidied."""
         match node:
+            case cst.IndentedBlock(body=body) if any(map(_says_nothing, body[:-1])):
+                return node.with_changes(body=[*itertools.filterfalse(_says_nothing, body[:-1]), body[-1]])
             case cst.IndentedBlock(body=[*before, line, last]):
                 value = _returned(line, last)
                 if value is None:
@@ -41,6 +45,17 @@ class Tidy:
             case cst.If(test=cst.BooleanOperation(lpar=[_]) as test) if "\n" not in code(test):
                 return node.with_changes(test=test.with_changes(lpar=[], rpar=[]))
         return node
+
+
+def _says_nothing(line: Any) -> bool:
+    """Whether a statement assigns a name to itself."""
+    match line:
+        case cst.SimpleStatementLine(
+            body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=a))], value=cst.Name(value=b))],
+            leading_lines=[],
+        ):
+            return a == b and not line.trailing_whitespace.comment
+    return False
 
 
 def _apart(block: cst.IndentedBlock) -> cst.IndentedBlock:

@@ -90,7 +90,7 @@ def read_arguments(
     widest = next((flat[a.name].dtype for a in arguments if a.width), None)
     sizes["input dtype"] = widest or (reals[0] if reals else torch.float32)
     sizes["real dtype"] = torch.float64 if torch.float64 in reals else torch.float32
-    return sizes, flat, is_flat(arguments[0], tensors[arguments[0].name])
+    return sizes, flat, comes_flat(arguments[0], tensors[arguments[0].name])
 
 
 def learned_tensor(learned: Learned, tensor: Tensor, sizes: dict[str, Any]) -> Tensor:
@@ -125,7 +125,7 @@ def check_type(argument: Argument, tensor: Any) -> None:
     allowed = {"real": FLOATS, "int": INTEGERS, "bool": (torch.bool,)}[argument.kind]
     if tensor.dtype not in allowed:
         raise TypeError(f"{name}: expected {argument.kind} elements, got {tensor.dtype}")
-    if tensor.dim() != dimensions(argument, len(argument.tokens.axes)) and not is_flat(argument, tensor):
+    if tensor.dim() != dimensions(argument, len(argument.tokens.axes)) and not comes_flat(argument, tensor):
         raise ValueError(f"{name}: expected shape {shape_words(argument)}, got {tuple(tensor.shape)}")
 
 
@@ -162,7 +162,7 @@ def shape_words(argument: Argument) -> str:
     return f"({', '.join(['batch', *heads, *argument.tokens.axes, *['width'] * argument.width])})"
 
 
-def is_flat(argument: Argument, tensor: Tensor) -> bool:
+def comes_flat(argument: Argument, tensor: Tensor) -> bool:
     """Whether the tokens came as one axis instead of a grid."""
     return len(argument.tokens.axes) > 1 and tensor.dim() == dimensions(argument, 1)
 
@@ -177,7 +177,7 @@ def learn_symbols(argument: Argument, tensor: Tensor, grid: Grid, sizes: dict[st
     """Reads symbolic extents off a tensor, or off `grid` where the tokens are flattened."""
     tokens = argument.tokens
     shape = token_shape(argument, tensor)
-    if is_flat(argument, tensor):
+    if comes_flat(argument, tensor):
         given = grid.get(tokens.name) if isinstance(grid, Mapping) else grid
         if given is None:
             if any(tokens.symbols):

@@ -63,7 +63,8 @@ def by_definition(rows: Tensor | None = None, chunk: int = 64) -> Attend:
         kernel: Any, mechanism: type[Mechanism], at: dict[str, Any], q: Any, k: Any, v: Any
     ) -> tuple[Tensor, Any]:
         at, q, k, v = aligned(mechanism, at, q, k, v)
-        k, v = (t if t is None or isinstance(t, Tensor) else t.product() for t in (k, v))
+        if not isinstance(v, Tensor):  # of pairs of tokens
+            k, v = k.product(), v.product()
         count = math.prod(query_extents(mechanism, at))
         out = v.new_zeros(v.shape[0], at["heads"], count, v.shape[-1])
         lse = torch.full(out.shape[:3], -torch.inf, dtype=at["real dtype"])

@@ -53,7 +53,8 @@ class AttendOperator:
         pairs: makes keys (or values) of two factors, where they are products on pairs of tokens.
         kinds: of the fields that are no plain ones.
         labels: int or bool fields that bias and score look up, but not the mask.
-        count: the number of pairs that the attend keeps, for FLOP counters.
+        count: the number of pairs that the attend keeps, for FLOP counters; of running sums, of queries.
+        running: whether it is running sums.
     """
 
     name: str
@@ -65,6 +66,7 @@ class AttendOperator:
     kinds: Mapping[str, type[Field]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     count: Callable[..., int] | None = None
+    running: bool = False
 
     def __call__(self, at: dict[str, Any], q: Any, k: Any, v: Any) -> tuple[Tensor, Any]:
         """Output, and the log-sum-exp where there is one."""
@@ -210,18 +212,23 @@ class AttendOperator:
         """FLOPs of the forward operator: two products, 2 * width each, for every pair that the mask keeps.
 
         What visited tiles compute for hidden pairs is not counted, nor is anything but matrix products.
+        Running sums take two products of a token with the state instead. Where a mask looks up labels that
+        have no values, as FakeTensors, the pairs of a mask that hides none of them: an upper bound.
         """
-        return 2 * self.kept_pairs(given) * (given[0].shape[3] + given[2].shape[3])
+        pairs, width, value_width = self.counted(given)
+        return 2 * pairs * (2 * width * value_width if self.running else width + value_width)
 
     def backward_flops(self, grad_out: Any, grad_lse: Any, *given: Any, out_val: Any = None) -> int:
         """As `flops` for the backward operator: scores once more, and the gradients of both products."""
-        return 2 * self.kept_pairs(given) * (3 * given[0].shape[3] + 2 * given[2].shape[3])
+        pairs, width, value_width = self.counted(given)
+        return 2 * pairs * (6 * width * value_width if self.running else 3 * width + 2 * value_width)
 
-    def kept_pairs(self, given: tuple[Any, ...]) -> int:
-        """The pairs of one call."""
-        (q, k, _), at, _ = self.split(given)
+    def counted(self, given: tuple[Any, ...]) -> tuple[int, int, int]:
+        """The pairs of one call (of running sums, its queries), and the widths of scores and of values."""
+        operands, at, _ = self.split(given)
+        q, width, value_width = operands[0], operands[0].shape[3], operands[-1].shape[3]
         assert self.count is not None
-        return self.count(self.mechanism, at, q, k)
+        return self.count(self.mechanism, at, q), width, value_width
 
 
 def results_of(tensors: list[Tensor]) -> Any:

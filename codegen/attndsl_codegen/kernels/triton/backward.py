@@ -1,7 +1,7 @@
-"""Gradients of softmax attention: queries from the schedule, keys and values from its transpose.
+"""Gradients of attention: queries from the schedule, keys and values from its transpose.
 
-Both recompute the weights from the log-sum-exp, and gather: nothing is added to memory that another program
-writes, so gradients are the same in every run.
+Both recompute the weights from the log-sum-exp (of weights that are no softmax: from divisors), and gather:
+nothing is added to memory that another program writes, so gradients are the same in every run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from attndsl_codegen.kernels.triton.places import (
     turn_of,
 )
 from attndsl_codegen.kernels.triton.support import jit, tl
+from attndsl_codegen.kernels.triton.weighted import weights_of_scores
 
 
 @jit
 def sums_of_rows(lse, delta, number, exists):
-    """Log-sum-exps, plus infinity for rows without a key, and what `delta` holds."""
+    """What weights need of their rows, plus infinity for rows without a key, and what `delta` holds."""
     row_lse = tl.load(lse + number, mask=exists, other=float("inf"))
     row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
     return row_lse, tl.load(delta + number, mask=exists, other=0.0)
@@ -30,7 +31,7 @@ def sums_of_rows(lse, delta, number, exists):
 @jit
 def weights_and_slopes(
     s,
-    lse,
+    row_lse,
     visible,
     i,
     j,
@@ -39,21 +40,33 @@ def weights_and_slopes(
     env,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
+    NORMALIZE: tl.constexpr,
 ):
-    """The weights of raw scores, and how scores change with them; hidden pairs have zero weight and slope.
+    """Weights, how they change with shaped scores, how these change with raw ones, and which pairs count.
+
+    A weight changes by its own score; what that takes from the others of the row, `delta` holds. Nothing of
+    hidden pairs changes.
 
     Args:
-        lse: natural log-sum-exps, plus infinity for rows without a key.
+        row_lse: natural log-sum-exps, or divisors; plus infinity for rows without a key.
     """
-    shaped = s
-    if SHAPE is not None:
-        shaped = SHAPE(s, i, j, batch, head, env)
-    weight = tl.exp2((tl.where(visible, shaped, float("-inf")) - lse) * 1.4426950408889634)
+    shaped = s if SHAPE is None else SHAPE(s, i, j, batch, head, env)
+    if NORMALIZE == "softmax":
+        weight = tl.exp2((tl.where(visible, shaped, float("-inf")) - row_lse) * 1.4426950408889634)
+        change, counts = weight, weight > 0.0
+    else:
+        counts = visible & (shaped != float("-inf")) & (row_lse != float("inf"))
+        weight = weights_of_scores(shaped, counts, NORMALIZE)
+        if NORMALIZE == "sigmoid":
+            change = weight * (1.0 - weight)
+        else:
+            change = tl.where(counts, 1.0 / row_lse, 0.0)
+            weight *= change
     slope = visible.to(tl.float32)
     if SLOPE is not None:
         seen = visible & (shaped != float("-inf"))
         slope = tl.where(seen, SLOPE(s, i, j, batch, head, env), 0.0)
-    return weight, slope
+    return weight, change, slope, counts
 
 
 @jit
@@ -78,6 +91,7 @@ def softmax_query_gradient_kernel(
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
+    NORMALIZE: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -95,7 +109,9 @@ def softmax_query_gradient_kernel(
 
     Args:
         strides: of q, k, v, grad_out and grad_q.
-        delta: per query the sum of grad_out * out, less the gradient of the log-sum-exp.
+        lse: natural log-sum-exps; where weights are no softmax, divisors.
+        delta: per query the sum of grad_out * out, less the gradient of the log-sum-exp; zero where rows are
+            not divided.
     """
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
@@ -139,11 +155,13 @@ def softmax_query_gradient_kernel(
             visible = tl.full([QUERIES, KEYS], True, tl.int1)
             if MASKED:
                 visible = WHERE(i, j, batch, head, env) & key_exists & visible
-            weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
+            change, slope, counts = weights_and_slopes(
+                s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
+            )[1:]
             sent = tl.dot(g, z, input_precision=PRECISION)
             if TIMES is not None:
-                sent *= factors_of(weight, i, j, batch, head, env, TIMES)
-            grad_s = (weight * (sent - row_delta) * slope).to(y.dtype)
+                sent *= factors_of(counts, i, j, batch, head, env, TIMES)
+            grad_s = (change * (sent - row_delta) * slope).to(y.dtype)
             found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
             run, key_tile, left = next_tile(runs, run, key_tile, left)
     results = rows_at(grad_q, strides[4], batch, head, token, across)
@@ -173,6 +191,7 @@ def softmax_key_gradient_kernel(
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
+    NORMALIZE: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -210,14 +229,12 @@ def softmax_key_gradient_kernel(
     here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
     y = tl.load(rows_at(k, strides[1], batch, kv_head, token, across), mask=here, other=0.0)
     z = tl.load(rows_at(v, strides[2], batch, kv_head, token, value_across), mask=value_here, other=0.0)
-    found_k = tl.zeros([KEYS, CHANNELS], tl.float32)
-    found_v = tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
+    found_k, found_v = tl.zeros([KEYS, CHANNELS], tl.float32), tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
     for member in range(sizes[3]):
         head = kv_head * sizes[3] + member
         row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
         for MASKED in tl.static_range(2):  # type: ignore[misc]
-            run = tl.load(row + 2 * MASKED)
-            count = tl.load(row + 2 * MASKED + 1)
+            run, count = tl.load(row + 2 * MASKED), tl.load(row + 2 * MASKED + 1)
             query_tile, left = first_tile(runs, run)
             for _ in range(count):
                 slot = tl.arange(0, QUERIES)[None, :]
@@ -240,15 +257,17 @@ def softmax_key_gradient_kernel(
                 visible = tl.full([KEYS, QUERIES], True, tl.int1)
                 if MASKED:
                     visible = WHERE(i, j, batch, head, env) & exists & visible
-                weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
+                weight, change, slope, counts = weights_and_slopes(
+                    s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
+                )
                 if TIMES is not None:
-                    times = factors_of(weight, i, j, batch, head, env, TIMES)
+                    times = factors_of(counts, i, j, batch, head, env, TIMES)
                     found_v += tl.dot((weight * times).to(g.dtype), tl.trans(g), input_precision=PRECISION)
                     sent = tl.dot(z, g, input_precision=PRECISION) * times
                 else:
                     found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
                     sent = tl.dot(z, g, input_precision=PRECISION)
-                grad_s = (weight * (sent - row_delta) * slope).to(x.dtype)
+                grad_s = (change * (sent - row_delta) * slope).to(x.dtype)
                 found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)
     keys = rows_at(grad_k, strides[4], batch, kv_head, token, across)

@@ -18,9 +18,9 @@ from attndsl_codegen.kernels.triton.support import jit, tl
 
 
 @jit
-def factors_of(weight, i, j, batch, head, env, TIMES: tl.constexpr):
-    """Factors of weights, zero wherever a weight is: those of hidden pairs may be anything."""
-    return tl.where(weight > 0.0, TIMES(i, j, batch, head, env), 0.0)
+def factors_of(seen, i, j, batch, head, env, TIMES: tl.constexpr):
+    """Factors of weights: those of hidden pairs may be anything."""
+    return tl.where(seen, TIMES(i, j, batch, head, env), 0.0)
 
 
 @jit
@@ -118,7 +118,7 @@ def softmax_forward_kernel(
             shrunk = tl.exp2(top - safe)
             total = total * shrunk + tl.sum(weight, 1)
             if TIMES is not None:
-                weight *= factors_of(weight, i, j, batch, head, env, TIMES)
+                weight *= factors_of(weight > 0.0, i, j, batch, head, env, TIMES)
             across = tl.arange(0, VALUE_CHANNELS)[None, :]
             values = rows_at(v, strides[2], batch, kv_head, tl.trans(key_token), across)
             z = tl.load(values, mask=tl.trans(key_exists) & (across < VALUE_WIDTH), other=0.0)

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from attndsl_codegen.kernels.all_keys import all_keys, all_keys_backward
 from attndsl_codegen.kernels.chunked import chunked
-from attndsl_codegen.kernels.definition import query_extents
+from attndsl_codegen.kernels.definition import SMALLEST_SUM, query_extents
 from attndsl_codegen.kernels.fields import with_fields
 from attndsl_codegen.kernels.mechanism import Mechanism
 from attndsl_codegen.kernels.tiled import tiled, tiled_backward
@@ -38,6 +38,7 @@ from attndsl_codegen.kernels.triton.strides import (
     row_steps,
 )
 from attndsl_codegen.kernels.triton.support import triton
+from attndsl_codegen.kernels.triton.weighted import weighted_forward_kernel
 
 BACKEND = "auto"
 """`auto`: Triton on a GPU, torch elsewhere; `torch`; or `triton`, which refuses what it cannot run."""
@@ -83,12 +84,17 @@ def all_keys_softmax(
     return all_keys(mechanism, at, q, k, v) if found is None else found
 
 
-def chunked_softmax(
+def weighted_sums(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Any]:
-    """Softmax with factors of the weights by the Triton kernels where they serve, else in torch."""
+    """Weights of any kind, and with factors, by the Triton kernels where they serve, else in torch."""
+    kind, unbounded = v.dtype, mechanism.normalize in ("linear", "none")
+    if unbounded and kind == torch.float16:  # sums of scores leave its range
+        q, k, v = q.float(), k.float(), v.float()
     found = by_triton(mechanism, at, q, k, v)
-    return chunked(mechanism, at, q, k, v) if found is None else found
+    if found is None:
+        found = chunked(mechanism, at, q, k, v)
+    return found[0].to(kind), found[1] if mechanism.normalize == "softmax" else None
 
 
 def tiled_softmax_backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
@@ -115,7 +121,7 @@ def asked_backend() -> str:
 def by_triton(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor] | None:
-    """Softmax by the Triton kernels; None where they do not serve.
+    """An attend by the Triton kernels, and its log-sum-exps (or divisors); None where they do not serve.
 
     Raises:
         ValueError: they do not serve, but the backend is `triton`.
@@ -204,13 +210,13 @@ class Call(NamedTuple):
         """What keeps the gradients of real fields from the kernels; None if nothing does."""
         names = {name for name, wanted in zip(self.mechanism.real_fields, needed) if wanted}
         lookups = (lookup for lookup in self.mechanism.gpu.lookups if lookup.field in names)
-        too_large = next((lookup.field for lookup in lookups if lookup.portions(self) is None), None)
+        too_large = next((lookup.field for lookup in lookups if lookup.planned(self) is None), None)
         return too_large and f"the gradient of {too_large} would take too much memory; it is left to torch"
 
     def settings(self, kernel: str) -> Configuration:
         """The configuration of a kernel."""
         width = max(self.q.shape[-1], self.v.shape[-1])
-        looks_up = bool(self.mechanism.gpu.fields)
+        looks_up = bool(self.mechanism.gpu.fields) or self.mechanism.normalize != "softmax"
         return configuration(kernel, width, self.q.element_size(), architecture_of(self.q.device), looks_up)
 
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -250,6 +256,7 @@ class Call(NamedTuple):
             "WHERE": self.mechanism.gpu.where,
             "SHAPE": self.mechanism.gpu.shape,
             "TIMES": self.mechanism.gpu.times,
+            "NORMALIZE": self.mechanism.normalize,
             "QUERY_TILE": query_tile,
             "KEY_TILE": key_tile,
             "QUERY_STEP": self.residues[0],
@@ -273,7 +280,7 @@ def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
 
 
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
-    """Output, and natural log-sum-exp in float32."""
+    """Output, and in float32 natural log-sum-exps, or divisors where weights are no softmax."""
     q, k, v = call.q, call.k, call.v
     out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=call.kind)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
@@ -281,14 +288,17 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     schedule = call.schedule(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
     sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
+    grid = (tiles * heads * q.shape[0],)
+    operands = (q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes, *call.geometry)
     for ordered in schedule.layouts:
-        softmax_forward_kernel[(tiles * heads * q.shape[0],)](
-            *(q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes),
-            *call.geometry,
-            orders=orders_of(schedule),
-            ORDERED=ordered,
-            **call.constants(chosen),
-        )
+        if call.mechanism.normalize == "softmax":
+            softmax_forward_kernel[grid](
+                *operands, orders=orders_of(schedule), ORDERED=ordered, **call.constants(chosen)
+            )
+        else:
+            weighted_forward_kernel[grid](
+                *operands, orders=orders_of(schedule), ORDERED=ordered, **call.constants(chosen)
+            )
     return out, lse
 
 
@@ -357,13 +367,15 @@ class TritonAttention(torch.autograd.Function):
         v: Tensor,
         *fields: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Output and log-sum-exp."""
+        """Output, and log-sum-exp or divisors."""
         kind, taken = q.dtype, operand_type(at, q)
         q, k, v = (in_rows_of_channels(t.to(taken)) for t in (q, k, v))
         out, lse = forward_on_gpu(Call(mechanism, with_fields(mechanism, at, fields), q, k, v, kind))
         ctx.mechanism, ctx.at = mechanism, at
         ctx.save_for_backward(q, k, v, out, lse, *fields)
         ctx.set_materialize_grads(False)
+        if mechanism.normalize != "softmax":
+            ctx.mark_non_differentiable(lse)
         return out, lse
 
     @staticmethod
@@ -377,6 +389,10 @@ class TritonAttention(torch.autograd.Function):
         delta = (grad_out.float() * out.float()).sum(-1)
         if upstream[1] is not None:
             delta = delta - upstream[1]
+        if ctx.mechanism.normalize == "linear":  # instead of a sum next to zero, a constant divides
+            delta = torch.where(lse.abs() > SMALLEST_SUM, delta, 0.0)
+        elif ctx.mechanism.normalize != "softmax":
+            delta = torch.zeros_like(delta)
         call = Call(ctx.mechanism, with_fields(ctx.mechanism, ctx.at, fields), q, k, v, out.dtype)
         grad_out = grad_out.to(taken)
         grads = [query_gradient(call, grad_out, lse, delta), *key_gradients(call, grad_out, lse, delta)]

@@ -34,6 +34,7 @@ def softmax_lookup_gradient_kernel(
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
+    NORMALIZE: tl.constexpr,
     OF_FACTOR: tl.constexpr,
     BY_QUERY: tl.constexpr,
     BY_KEY: tl.constexpr,
@@ -87,15 +88,17 @@ def softmax_lookup_gradient_kernel(
         row_lse, row_delta = sums_of_rows(lse, delta, row, exists)
         s = tl.dot(x, y, input_precision=PRECISION) * scale
         visible = WHERE(i, j, batch, head, env) & key_exists & exists
-        weight, slope = weights_and_slopes(s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE)
+        weight, change, slope, counts = weights_and_slopes(
+            s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
+        )
         grad = tl.dot(g, z, input_precision=PRECISION)
         if OF_FACTOR:
-            grad = tl.where(weight > 0.0, grad, 0.0)
+            change, grad = weight, tl.where(counts, grad, 0.0)
         else:
             if TIMES is not None:
-                grad *= factors_of(weight, i, j, batch, head, env, TIMES)
+                grad *= factors_of(counts, i, j, batch, head, env, TIMES)
             grad -= row_delta
-        total += weight * grad * slope
+        total += change * grad * slope
     place = tl.zeros([1, 1], tl.int32)
     if BY_KEY:
         place = place + key_slot

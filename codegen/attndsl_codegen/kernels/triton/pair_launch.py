@@ -67,7 +67,7 @@ class PairCall(Call):
     def settings_of(self, kernel: str) -> tuple[Configuration, dict[str, Any]]:
         """The configuration of a kernel, and what it is compiled for."""
         chosen = self.settings(kernel)
-        others = ("KEY_TILE", "KEY_STEP", "TIMES")
+        others = ("KEY_TILE", "KEY_STEP", "TIMES", "NORMALIZE")
         constants = {n: value for n, value in self.constants(chosen).items() if n not in others}
         return chosen, {**constants, "ROWS": ROWS}
 

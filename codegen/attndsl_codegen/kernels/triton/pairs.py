@@ -188,10 +188,10 @@ def paired_query_gradient_kernel(
                 visible = tl.full([QUERIES, KEYS], True, tl.int1)
                 if MASKED:
                     visible = WHERE(i, (a, b), batch, head, env) & (b < others) & visible
-                weight, slope = weights_and_slopes(
-                    s, row_lse, visible, i, (a, b), batch, head, env, SHAPE, SLOPE
-                )
-                grad_s = weight * (tl.dot(g, z, input_precision=PRECISION) - row_delta)
+                change, slope = weights_and_slopes(
+                    s, row_lse, visible, i, (a, b), batch, head, env, SHAPE, SLOPE, "softmax"
+                )[1:3]
+                grad_s = change * (tl.dot(g, z, input_precision=PRECISION) - row_delta)
                 grad_s = (grad_s * slope).to(y.dtype)
                 found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
             run, key_tile, left = next_tile(runs, run, key_tile, left)
@@ -293,11 +293,11 @@ def paired_key_gradient_kernel(
                     visible = tl.full([KEYS, QUERIES], True, tl.int1)
                     if MASKED:
                         visible = WHERE(i, j, batch, head, env) & exists & visible
-                    weight, slope = weights_and_slopes(
-                        s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE
-                    )
+                    weight, change, slope = weights_and_slopes(
+                        s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, "softmax"
+                    )[:3]
                     found_v += tl.dot(weight.to(gs.dtype), tl.trans(gs), input_precision=PRECISION)
-                    grad_s = weight * (tl.dot(tile_v, gs, input_precision=PRECISION) - row_delta)
+                    grad_s = change * (tl.dot(tile_v, gs, input_precision=PRECISION) - row_delta)
                     grad_s = (grad_s * slope).to(xs.dtype)
                     found_k += tl.dot(grad_s, tl.trans(xs), input_precision=PRECISION)
                 run, query_tile, left = next_tile(runs, run, query_tile, left)

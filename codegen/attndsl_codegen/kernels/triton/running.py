@@ -38,6 +38,8 @@ def running_products_kernel(
 ):
     """out[i] = sum over j <= i, or with LATER over j >= i, of (a[i] . b[j] + term) * c[j].
 
+    With DECAY each of these is multiplied by what is left of it.
+
     Args:
         sums: the factors before c[j], summed over the same j, (batch, heads, tokens), where wanted.
         terms: (batch, heads, tokens), a term for each i (TERMS is "rows") or for each j ("columns").
@@ -77,30 +79,36 @@ def running_products_kernel(
         z = tl.load(values, mask=value_here, other=0.0)
         s = tl.dot(x, tl.trans(y), input_precision=PRECISION)
         mixed = tl.dot(x, state.to(x.dtype), input_precision=PRECISION)
+        if TERMS != "":
+            term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
+            s += term if TERMS == "rows" else tl.trans(term)
+            mixed += term * carried if TERMS == "rows" else carried
+        if SUMS:
+            total = tl.sum(x.to(tl.float32) * passed, 1, keep_dims=True)
         if DECAY:
             left = tl.load(since + first + token, mask=token < tokens, other=0.0)
-            at_next = tl.load(change + (batch.to(tl.int64) * sizes[1] + head) * chunks + chunk)
             s *= tl.exp2(tl.minimum(left - tl.trans(left), 126.0))  # what is hidden below might overflow
             mixed *= tl.exp2(left)
-        if TERMS == "rows":
-            term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
-            s += term
-            mixed += term * carried
-            carried += tl.sum(z.to(tl.float32), 0, keep_dims=True)
-        if TERMS == "columns":
-            term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
-            s += tl.trans(term)
-            mixed += carried
-            carried += tl.sum(term * z.to(tl.float32), 0, keep_dims=True)
+            if SUMS:
+                total *= tl.exp2(left)
         s = tl.where(other >= place if LATER else other <= place, s, 0.0)
         mixed += tl.dot(s.to(z.dtype), z, input_precision=PRECISION)
         results = rows_at(out, strides[3], batch, head, token, value_across)
         tl.store(results, mixed.to(out.dtype.element_ty), mask=value_here)
         if SUMS:
-            total = tl.sum(s, 1, keep_dims=True) + tl.sum(x.to(tl.float32) * passed, 1, keep_dims=True)
+            total += tl.sum(s, 1, keep_dims=True)
             tl.store(sums + first + token, total, mask=(token < tokens) & (block == 0))
-            passed += tl.sum(y.to(tl.float32), 0, keep_dims=True)
         if DECAY:
-            z = (z * tl.exp2(at_next - left)).to(z.dtype)
+            at_next = tl.load(change + (batch.to(tl.int64) * sizes[1] + head) * chunks + chunk)
+            until = tl.exp2(at_next - left)
+            z = (z * until).to(z.dtype)
             state *= tl.exp2(at_next)
+            if TERMS != "":
+                carried *= tl.exp2(at_next)
+            if SUMS:
+                passed *= tl.exp2(at_next)
+        if TERMS != "":
+            carried += tl.sum(z.to(tl.float32) if TERMS == "rows" else term * z, 0, keep_dims=True)
+        if SUMS:
+            passed += tl.sum(y * until if DECAY else y.to(tl.float32), 0, keep_dims=True)
         state += tl.dot(tl.trans(y), z, input_precision=PRECISION)

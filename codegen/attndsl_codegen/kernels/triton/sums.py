@@ -51,3 +51,17 @@ def sums_by_table(numbers: Tensor, tables: list[Tensor]) -> Tensor:
         columns = functional.pad(numbers, (0, 1)) if at else numbers
         numbers = columns.index_select(1, table.flatten()).unflatten(1, table.shape).sum(-1)
     return numbers
+
+
+def sums_by_entry(numbers: Tensor, entries: Tensor, count: int) -> Tensor:
+    """(layers, bins) from (layers, numbers + 1), where only the device knows the bin of each number.
+
+    On a GPU `index_put_` sorts, and elsewhere `index_add_` goes one by one: in the same order every time.
+    """
+    total = numbers.new_zeros(count, len(numbers))
+    values = numbers[:, :-1].T
+    if total.is_cuda:
+        total.index_put_((entries,), values, accumulate=True)
+    else:
+        total.index_add_(0, entries, values)
+    return total.T
