@@ -3,8 +3,11 @@
     python benchmarks/simulator_accuracy.py            # writes results/simulator_accuracy.{md,json}
     python benchmarks/simulator_accuracy.py --quick    # small sizes, one round, writes nothing
 
-Calibrates first, as `attndsl calibrate` does, and predicts before it measures. An error is the larger of
-predicted over measured and measured over predicted, less one.
+A machine that others use is slow for a minute at a time: every round calibrates a little, as `attndsl
+calibrate` does, and goes through all programs. The medians of all rounds make the device file, which
+predicts; every turn of a program and dense attention is a ratio, and their median is what is measured. An
+error is the larger of predicted over measured and measured over predicted, less one. Modules are checked at
+the smaller size.
 """
 
 from __future__ import annotations
@@ -13,16 +16,18 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+import torch
 from common import ROOT, cpu_model, environment, environment_text
 from rich.console import Console
 
 import attndsl
-from attndsl.bench.calibrate import calibrate
-from attndsl.bench.measure import Setting, measure
+from attndsl.bench.calibrate import Turn, calibration, measured_turns
+from attndsl.bench.measure import Calls, Setting, checked_calls
+from attndsl.bench.timing import interleaved, ratio
 from attndsl.planning.sizes import read_shape
 
 MEDIAN, WORST = 0.15, 0.35
@@ -30,6 +35,10 @@ MEDIAN, WORST = 0.15, 0.35
 DENSE = "dense SDPA forward"
 RESULTS = ROOT / "benchmarks" / "results"
 HEADS, WIDTH = 8, 64
+CALIBRATING = 8
+"""Turns of what is calibrated in a round."""
+VISIT, MOST_TURNS = 0.3, 4
+"""Seconds that a program is measured in a round, and most turns in that time."""
 CASES = (
     ("causal", "n=2048", "n=8192"),
     ("sliding", "n=4096", "n=8192"),
@@ -66,19 +75,46 @@ class Row:
         return max(self.predicted / self.measured, self.measured / self.predicted) - 1
 
 
-def rows(cases: Sequence[tuple[str, ...]], device: str, rounds: int) -> Iterator[Row]:
-    """Predicts and measures, one spec at one size after another."""
+@dataclass
+class Case:
+    """A spec at one size: the calls, their times so far, and what is predicted."""
+
+    spec: str
+    shape: str
+    calls: Calls
+    predicted: float = 0.0
+    ours: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+
+    def measure(self) -> None:
+        """Takes turns, after one that warms up, for a while."""
+        with torch.no_grad():
+            found = interleaved(self.calls.forward, 1)
+            turns = round(VISIT / sum(times.median for times in found.values()))
+            found = interleaved(self.calls.forward, max(1, min(MOST_TURNS, turns)))
+        self.ours += found["forward"].seconds
+        self.ratios += ratio(found[DENSE], found["forward"]).values
+
+    def predict(self, device: str) -> None:
+        """The simulator's speed-up, by what the device file says."""
+        program = attndsl.load(self.spec)
+        extents = read_shape(program, [self.shape])
+        report = attndsl.simulate(program, device, shape=extents, heads=HEADS, dim=WIDTH)
+        self.predicted = report.to_dict()["predicted_speedup"]
+
+    @property
+    def row(self) -> Row:
+        """The medians."""
+        return Row(self.spec, self.shape, self.predicted, median(self.ratios), 1e3 * median(self.ours))
+
+
+def prepared(cases: Sequence[tuple[str, ...]]) -> Iterator[Case]:
+    """The modules."""
     for spec, *shapes in cases:
         program = attndsl.load(spec)
-        for shape in shapes:
-            extents = read_shape(program, [shape])
-            report = attndsl.simulate(program, device, shape=extents, heads=HEADS, dim=WIDTH)
-            sizes = {**extents, "heads": HEADS}
-            setting = Setting(sizes, dim=WIDTH, rounds=rounds, flex=False, backward=False)
-            found = measure(program, setting)
-            predicted = report.to_dict()["predicted_speedup"]
-            seconds = found.times["forward"].median
-            yield Row(spec, shape, predicted, found.ratios[DENSE].median, 1e3 * seconds)
+        for at, shape in enumerate(shapes):
+            setting = Setting({**read_shape(program, [shape]), "heads": HEADS}, dim=WIDTH)
+            yield Case(spec, shape, checked_calls(program, setting, check=at == 0))
 
 
 def table(found: Sequence[Row]) -> Iterator[str]:
@@ -112,22 +148,30 @@ def main() -> int:
     parser.add_argument("--device", help="a device file, instead of calibrating")
     args = parser.parse_args()
     console = Console(highlight=False)
-    with tempfile.TemporaryDirectory() as folder:
-        device = args.device or str(Path(folder) / "here.toml")
+    rounds = 1 if args.quick else args.rounds
+    turns: list[Turn] = []
+    cases = list(prepared(QUICK if args.quick else CASES))
+    for _ in range(rounds):
         if not args.device:
-            Path(device).write_text(calibrate(3 if args.quick else 15).to_toml(cpu_model()))
-        text = Path(device).read_text()
-        found: list[Row] = []
-        for row in rows(QUICK if args.quick else CASES, device, 1 if args.quick else args.rounds):
-            found.append(row)
-            console.print(f"{row.spec} {row.shape}: {row.predicted:.2f} {row.measured:.2f} {row.error:.0%}")
+            turns += measured_turns(3 if args.quick else CALIBRATING)
+        for case in cases:
+            case.measure()
+    text = Path(args.device).read_text() if args.device else calibration(turns).to_toml(cpu_model())
+    with tempfile.TemporaryDirectory() as folder:
+        device = Path(folder) / "here.toml"
+        device.write_text(text)
+        for case in cases:
+            case.predict(str(device))
+    found = [case.row for case in cases]
+    for row in found:
+        console.print(f"{row.spec} {row.shape}: {row.predicted:.2f} {row.measured:.2f} {row.error:.0%}")
     console.print(summary(found))
     if not args.quick:
-        write(found, text)
+        write(found, text, args.rounds)
     return 0
 
 
-def write(found: Sequence[Row], device: str) -> None:
+def write(found: Sequence[Row], device: str, rounds: int) -> None:
     """The results, with the device file that predicted them."""
     where = environment()
     lines = [
@@ -136,11 +180,11 @@ def write(found: Sequence[Row], device: str) -> None:
         environment_text(where),
         "",
         f"`python benchmarks/simulator_accuracy.py`; forward, {HEADS} heads, width {WIDTH}, float32;",
-        "over dense SDPA, the median of rounds in which both take turns.",
+        f"over dense SDPA, the median of the turns of both in {rounds} rounds through all programs.",
         "",
         *table(found),
         "",
-        "The device file, measured at the start of the run:",
+        "The device file, measured in every round:",
         "",
         "```toml",
         device.rstrip(),

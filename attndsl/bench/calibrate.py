@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -17,10 +17,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from attndsl.api import compile, load
+from attndsl.api import compile
 from attndsl.bench.timing import interleaved
 from attndsl.language import load_text
-from attndsl.planning.plan import plan_program
 from attndsl.simulation.costs import Host
 from attndsl.simulation.host import LARGE_TILE, MIDDLE_TILE
 from attndsl_codegen.kernels.fields import Field
@@ -30,7 +29,7 @@ FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_back
 HEADS, TOKENS, WIDTH = 8, 8192, 64
 """Tensors that calls walk through: 16 MB each, as the operands of a long sequence are."""
 FEW_QUERIES, NARROW_QUERIES, USUAL_QUERIES = 16, 32, 64
-FEW_KEYS, USUAL_KEYS, MANY_KEYS = 64, 320, 1024
+FEW_KEYS, USUAL_KEYS, MANY_KEYS, FAR_KEYS = 64, 320, 1024, 4096
 BIG = 1 << 24
 """Elements of what does not fit the cache."""
 USUAL = 1 << 20
@@ -39,7 +38,17 @@ LONG_RUN = 16
 TILES, SIDE = 8, 8
 LOOKED_UP = TILES * SIDE**4
 """Tiles, their sides, and pairs of tokens in them, for which something is looked up."""
-MASKED_STEPS, FEW_CHANNELS = 24, 8
+FEW_CHANNELS = 8
+HELD, SPECIAL = "where = causal, score = 2 * s", "where = causal, score = tanh(2 * s)"
+"""Scores that are held in memory, and changed by one operation, and by a special function too."""
+STEPS = {
+    "step": ("where = causal and i - j < 32 * (head % 4 + 1)", 32, 256),
+    "masked step": ("where = (i * i + (head + 1) * j) % 7 < 3", 32, 128),
+    "biased step": ("where = causal, bias = (head + 1) * (j - i)", 1, 1536),
+    "held step": (HELD, 1, 512),
+}
+"""Attends that take many steps on next to nothing, with their heads and tokens: masks that differ by head,
+such that differ by query tile too and are made anew; query tiles with ever more keys."""
 REPEATS = 100
 """Calls of what takes microseconds, in one turn."""
 
@@ -89,15 +98,25 @@ class Calibration:
 
 def calibrate(rounds: int = 15) -> Calibration:
     """Measures; about half a minute."""
+    return calibration(measured_turns(rounds))
+
+
+def measured_turns(rounds: int) -> list[Turn]:
+    """What all calls take, in so many turns."""
     torch.manual_seed(0)
+    turns = [dict[str, float]() for _ in range(rounds)]
     with torch.no_grad():
-        turns = [dict[str, float]() for _ in range(rounds)]
         # One kind after the other: memory that large calls give back to the system would be missed by others.
         for calls in (_attention_calls(), _small_calls(), _memory_calls()):
             times = interleaved({name: call for name, (call, _) in calls.items()}, rounds)
             for name, (_, count) in calls.items():
                 for turn, seconds in zip(turns, times[name].seconds):
                     turn[name] = seconds / count
+    return turns
+
+
+def calibration(turns: Sequence[Turn]) -> Calibration:
+    """The medians of what single turns say."""
     hosts = [_host(turn) for turn in turns]
     host = Host(*(median(getattr(found, entry.name) for found in hosts) for entry in fields(Host)))
     clock, memory, cache = _machine()
@@ -121,8 +140,10 @@ def _host(turn: Turn) -> Host:
     query = max(LEAST, 1e9 * (turn["few keys"] - usual) / (1 / FEW_KEYS - 1 / MANY_KEYS))
     key = max(LEAST, 1e9 * (turn["few queries"] - usual) / (1 / FEW_QUERIES - 1 / USUAL_QUERIES))
     score = 1e9 * usual - query / MANY_KEYS - key / USUAL_QUERIES - 2 * WIDTH * channel
+    far = turn["far keys"] - (usual - 1e-9 * query * (1 / MANY_KEYS - 1 / FAR_KEYS))
     short, long = (1e9 * (turn[name] - turn["between gathers"]) for name in ("gather 1", "gather 16"))
     run = max(LEAST, (short - long) / (1 - 1 / LONG_RUN))
+    held = 1e9 * (turn["held"] - turn["held step"] / (HEADS * MANY_KEYS * USUAL_QUERIES))  # as many a step
     return Host(
         score_ns=max(LEAST, score),
         channel_ns=channel,
@@ -130,14 +151,18 @@ def _host(turn: Turn) -> Host:
         large=min(1.0, turn["large tile"] / usual),
         query_ns=query,
         key_ns=key,
+        far_ns=max(LEAST, 1e9 * far * USUAL_QUERIES / (1 - MANY_KEYS / FAR_KEYS)),
         mask_ns=max(LEAST, 1e9 * (turn["masked"] - turn["unmasked"])),
         bias_ns=max(LEAST, 1e9 * (turn["biased"] - usual)),
         gather_gbps=4 * WIDTH / max(LEAST, long - run / LONG_RUN),
         run_ns=run,
         step_us=1e6 * turn["step"],
         masked_step_us=1e6 * turn["masked step"],
-        held_ns=max(LEAST, 1e9 * (turn["held"] - turn["element"]) - 2 * WIDTH * channel),
+        biased_step_us=1e6 * turn["biased step"],
+        held_step_us=1e6 * turn["held step"],
+        held_ns=max(LEAST, held - 1e9 * turn["element"] - 2 * WIDTH * channel),
         element_ns=1e9 * turn["element"],
+        special_ns=max(LEAST, 1e9 * (turn["special"] - turn["held"] - turn["element"])),
         look_up_ns=1e9 * turn["look-up"],
         fresh_gbps=4e-9 / turn["fresh"],
         backward=turn["backward"] / turn["forward"],
@@ -152,21 +177,29 @@ def _attention_calls() -> dict[str, tuple[Call, int]]:
         "wide tile": _walk(USUAL_QUERIES, MANY_KEYS, 2 * WIDTH),
         "few keys": _walk(USUAL_QUERIES, FEW_KEYS),
         "few queries": _walk(FEW_QUERIES, MANY_KEYS),
+        "far keys": _walk(USUAL_QUERIES, FAR_KEYS, tiles=1, tokens=TOKENS),
         "middle tile": _walk(MIDDLE_TILE, MANY_KEYS),
         "large tile": _walk(LARGE_TILE, MANY_KEYS),
         "unmasked": _walk(NARROW_QUERIES, MANY_KEYS),
         "masked": _walk(NARROW_QUERIES, MANY_KEYS, masked=True),
         "biased": _walk(USUAL_QUERIES, MANY_KEYS, biased=True),
-        "held": _held(),
+        "held": _held(HELD),
+        "special": _held(SPECIAL),
         **_both_passes(),
     }
 
 
 def _walk(
-    queries: int, keys: int, width: int = WIDTH, masked: bool = False, biased: bool = False
+    queries: int,
+    keys: int,
+    width: int = WIDTH,
+    masked: bool = False,
+    biased: bool = False,
+    tiles: int | None = None,
+    tokens: int = TOKENS // 2,
 ) -> tuple[Call, int]:
-    q, k, v = (torch.randn(HEADS, TOKENS // 2, width) for _ in range(3))
-    count, chunk = (TOKENS // 2 - keys) // queries, max(1, 1024 // queries)
+    q, k, v = (torch.randn(HEADS, tokens, width) for _ in range(3))
+    count, chunk = (tokens - keys) // queries, tiles or max(1, 1024 // queries)
     mask = torch.zeros(1, 1, queries, keys) if masked else None
     biases = torch.zeros(HEADS, chunk, queries, keys) if biased else None
 
@@ -182,15 +215,9 @@ def _walk(
     return call, HEADS * count * queries * keys
 
 
-HELD = (
-    "attention held { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal, score = 2 * s) }"
-)
-"""A program whose scores are held in memory, and changed by one operation."""
-
-
-def _held() -> tuple[Call, int]:
+def _held(how: str) -> tuple[Call, int]:
     """Generated code without PyTorch's fused attention, and the scores of the tiles that it visits."""
-    module, tokens = compile(load_text(HELD))(), 2 * MANY_KEYS
+    module, tokens = _module(how), 2 * MANY_KEYS
     q, k, v = (torch.randn(1, HEADS, tokens, WIDTH) for _ in range(3))
     return lambda: module(q, k, v), HEADS * tokens * (tokens + USUAL_QUERIES) // 2
 
@@ -217,7 +244,7 @@ def _memory_calls() -> dict[str, tuple[Call, int]]:
     a, b = torch.randn(BIG), torch.randn(BIG)
     table, rows = torch.zeros(HEADS * TOKENS, WIDTH), torch.randn(HEADS * MANY_KEYS, WIDTH)
     numbers = (torch.arange(HEADS).unsqueeze(-1) * TOKENS + torch.arange(MANY_KEYS)).flatten()
-    gathered = len(_starts()) * HEADS * MANY_KEYS
+    gathered = 2 * len(_starts()) * HEADS * MANY_KEYS
     return {
         "read": (lambda: torch.dot(a, b), BIG),
         "add": (lambda: a + b, BIG),
@@ -229,25 +256,29 @@ def _memory_calls() -> dict[str, tuple[Call, int]]:
     }
 
 
-def _starts() -> range:
-    """Where the keys of a tile begin, if tiles overlap as those of a window do."""
-    return range(0, TOKENS - MANY_KEYS, MANY_KEYS // 4)
+def _starts() -> list[int]:
+    """Where the keys of a tile begin: every key is met again, when it has long left the cache of a core."""
+    starts = range(0, TOKENS - MANY_KEYS + 1, MANY_KEYS // 2)
+    return [*starts[::2], *starts[1::2]]
 
 
 def _gathers(run: int | None) -> Call:
-    """Keys gathered in runs, with other work in between: what was gathered has left the cache of a core."""
-    other = torch.randn(HEADS * MANY_KEYS, WIDTH)
-    if run is None:
-        return lambda: [other.mul_(1.0) for _ in _starts()]
-    table = torch.randn(HEADS * TOKENS // run, run * WIDTH)
-    space = torch.empty(HEADS * MANY_KEYS // run, run * WIDTH)
-    base = torch.arange(HEADS).unsqueeze(-1) * (TOKENS // run)
-    rows = [(base + torch.arange(start // run, (start + MANY_KEYS) // run)).flatten() for start in _starts()]
+    """Keys and values gathered in runs for narrow tiles of queries, as the generated code does."""
+    length = run or 1
+    tables = [torch.randn(HEADS * TOKENS // length, length * WIDTH) for _ in range(2)]
+    spaces = [torch.empty(HEADS * MANY_KEYS // length, length * WIDTH) for _ in range(2)]
+    base = torch.arange(HEADS).unsqueeze(-1) * (TOKENS // length)
+    places = (torch.arange(start // length, (start + MANY_KEYS) // length) for start in _starts())
+    rows = [(base + place).flatten() for place in places]
+    q = torch.randn(HEADS, 1, FEW_QUERIES, WIDTH)
 
     def call() -> None:
         for numbers in rows:
-            torch.index_select(table, 0, numbers, out=space)
-            other.mul_(1.0)
+            if run is not None:
+                for table, space in zip(tables, spaces):
+                    torch.index_select(table, 0, numbers, out=space)
+            k, v = (space.view(HEADS, 1, MANY_KEYS, WIDTH) for space in spaces)
+            FUSED(q, k, v, 0.0, False)
 
     return call
 
@@ -258,8 +289,7 @@ def _small_calls() -> dict[str, tuple[Call, int]]:
     left, right, out = torch.randn(1024, 1024), torch.randn(1024, 1024), torch.empty(1024, 1024)
     return {
         "call": (lambda: [small.add_(1.0) for _ in range(REPEATS)], REPEATS),
-        "step": (_steps, REPEATS),
-        "masked step": _masked_steps(),
+        **{name: _narrow_steps(*how) for name, how in STEPS.items()},
         "element": (lambda: (a * b + a) * b - a, 4 * USUAL),
         "look-up": (_look_ups, HEADS * LOOKED_UP),
         "product": (lambda: torch.mm(left, right, out=out), 1024**3),
@@ -274,26 +304,19 @@ def _look_ups() -> Tensor:
     return table(*(a - b + SIDE - 1 for a, b in zip(i, j)))
 
 
-def _masked_steps() -> tuple[Call, int]:
-    """Generated code on one narrow head: every query tile of a causal mask has keys and a mask of its own."""
-    program = load("packed")
-    (tiles,) = plan_program(program).tiles.values()
-    module, tokens = compile(program)(), MASKED_STEPS * tiles.query[0]
-    q, documents = torch.randn(1, 1, tokens, FEW_CHANNELS), torch.zeros(1, tokens, dtype=torch.long)
-    return lambda: module(q, q, q, documents), MASKED_STEPS
+def _narrow_steps(how: str, heads: int, tokens: int) -> tuple[Call, int]:
+    """Generated code on a few channels, and the number of its steps."""
+    q = torch.randn(1, heads, tokens, FEW_CHANNELS)
+    module = _module(how)
+    module(q, q, q)
+    (steps,) = type(module).forward.__globals__["PLANS"][0].plan.made.values()
+    return lambda: module(q, q, q), len(steps)
 
 
-def _steps() -> None:
-    """Steps on next to nothing: three gathers, fused attention, two writes."""
-    table, lse, numbers = torch.randn(64, WIDTH), torch.empty(64, 1), torch.arange(32)
-    spaces = [torch.empty(32, WIDTH) for _ in range(3)]
-    for _ in range(REPEATS):
-        for space in spaces:
-            torch.index_select(table, 0, numbers, out=space)
-        q, k, v = (space.view(1, 1, 32, WIDTH) for space in spaces)
-        out, sums = FUSED(q, k, v, 0.0, False)
-        table.index_copy_(0, numbers, out.reshape(-1, WIDTH))
-        lse.index_copy_(0, numbers, sums.reshape(-1, 1))
+def _module(how: str) -> torch.nn.Module:
+    """The generated code of an attend."""
+    text = f"attention calibration {{ tokens x[n]; input q, k, v : x; return attend(q, k, v, {how}) }}"
+    return compile(load_text(text))()
 
 
 def processor() -> str:

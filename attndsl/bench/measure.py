@@ -76,18 +76,43 @@ class Bench:
         }
 
 
-def measure(program: Program, setting: Setting) -> Bench:
-    """Checks, then times.
+@dataclass(frozen=True)
+class Calls:
+    """A generated module that was checked, and dense attention over as many tokens.
+
+    Attributes:
+        outcome: the check, if there was one.
+        first_call: seconds of the first call, planning included.
+        inputs: by name; `given` are these and the learned parameters, in order.
+        dense: queries, keys and values of dense attention.
+        ours: the module's function.
+        expected: its first result.
+    """
+
+    outcome: Outcome | None
+    first_call: float
+    inputs: Mapping[str, Tensor]
+    given: list[Tensor]
+    dense: list[Tensor]
+    ours: Callable[..., Tensor]
+    expected: Tensor
+
+    @property
+    def forward(self) -> dict[str, Callable[[], object]]:
+        """Both calls, by name."""
+        return {"forward": lambda: self.ours(*self.given), f"{DENSE} forward": lambda: _sdpa(*self.dense)}
+
+
+def checked_calls(program: Program, setting: Setting, check: bool = True) -> Calls:
+    """Checks a program's generated module at a setting, unless not asked to, and plans its attends.
 
     Raises:
-        ArithmeticError: the module, or a peer, does not compute what the definition says.
+        ArithmeticError: the module does not compute what the definition says.
     """
-    if setting.threads is not None:
-        torch.set_num_threads(setting.threads)
     verifier = Verifier(program)
     case = Case(dict(setting.sizes), batch=setting.batch, width=setting.dim, value_width=setting.dim)
-    outcome = verifier.run(case)
-    if not outcome.passed:
+    outcome = verifier.run(case) if check else None
+    if outcome is not None and not outcome.passed:
         raise ArithmeticError(f"the generated module is wrong: {outcome.to_dict()}")
     inputs = _inputs(program, case, setting)
     learned = make_learned(program, case)
@@ -101,26 +126,34 @@ def measure(program: Program, setting: Setting) -> Bench:
     start = time.perf_counter()
     expected = ours(*given)
     first_call = time.perf_counter() - start
-    dense = [
-        torch.randn(dense_shape(program, setting), dtype=getattr(torch, setting.dtype)) for _ in range(3)
-    ]
-    forward: dict[str, Callable[[], object]] = {
-        "forward": lambda: ours(*given),
-        f"{DENSE} forward": lambda: _sdpa(*dense),
-    }
+    shape, dtype = dense_shape(program, setting), getattr(torch, setting.dtype)
+    dense = [torch.randn(shape, dtype=dtype) for _ in range(3)]
+    return Calls(outcome, first_call, inputs, given, dense, ours, expected)
+
+
+def measure(program: Program, setting: Setting) -> Bench:
+    """Checks, then times.
+
+    Raises:
+        ArithmeticError: the module, or a peer, does not compute what the definition says.
+    """
+    if setting.threads is not None:
+        torch.set_num_threads(setting.threads)
+    calls = checked_calls(program, setting)
+    assert calls.outcome is not None
     notes: list[str] = []
-    forward |= _flex_calls(program, setting, inputs, expected, notes)
+    forward = {**calls.forward, **_flex_calls(program, setting, calls.inputs, calls.expected, notes)}
     with torch.no_grad():
         times = interleaved(forward, setting.rounds)
     ratios = {name: ratio(found, times["forward"]) for name, found in times.items() if name != "forward"}
     if setting.backward:
         both = {
-            "forward + backward": lambda: _with_gradients(ours, given),
-            f"{DENSE} forward + backward": lambda: _with_gradients(_sdpa, dense),
+            "forward + backward": lambda: _with_gradients(calls.ours, calls.given),
+            f"{DENSE} forward + backward": lambda: _with_gradients(_sdpa, calls.dense),
         }
         times |= interleaved(both, max(2, setting.rounds // 2))
         ratios |= {name: ratio(times[name], times["forward + backward"]) for name in list(both)[1:]}
-    return Bench(setting, outcome, first_call, times, ratios, tuple(notes))
+    return Bench(setting, calls.outcome, calls.first_call, times, ratios, tuple(notes))
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

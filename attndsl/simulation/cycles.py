@@ -59,6 +59,7 @@ class TileKind:
 
     Attributes:
         held: whether a CPU holds the scores in memory: PyTorch's fused attention has no score functions.
+        row_bias: whether a CPU makes one row of biases for all queries of a tile (`Attend.separable_bias`).
         compiled: what is known of the compiled kernels, if they were read.
     """
 
@@ -69,6 +70,7 @@ class TileKind:
     dtype: str
     direction: Pass = "fwd"
     held: bool = False
+    row_bias: bool = False
     compiled: CompiledAttend | None = None
 
     @property

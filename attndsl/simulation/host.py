@@ -3,13 +3,16 @@
     score      s + c (D + Dv)          softmax, and both products; less in large query tiles
     query      r                       per query of a tile: normalised and written; gathered and scattered
                where queries are not consecutive; twice, and merged, where full keys are computed apart
-    key        l + g (D + Dv) + u / run      per key of a query tile: read where it is, or gathered in runs
+    key        l + g (D + Dv) + u / run      per key of a query tile: read where it is, or gathered in runs;
+               more where keys of a tile exceed the cache of a core, or have a row of biases
     step       once for as many query tiles, with equally many keys, as the workspace holds; more where masks
-               are made anew, by their numbers too
+               are made anew, by their numbers too, and where biases or scores are tensors of their own
     output     once per byte that the process has not touched before
 
 Costs of scores, queries and keys are measured on PyTorch's fused CPU attention, which runs the tiles. Scores
-that a function or a table of fields changes are held in memory; theirs are measured on generated code.
+that a function or a table of fields changes are held in memory; theirs, and those of steps, are measured on
+generated code. A bias that is a term of the query plus a term of the key is one row for a tile; others are a
+number per pair. Of either, keys that have no weight to speak of are hidden.
 """
 
 from __future__ import annotations
@@ -34,9 +37,16 @@ MERGING = 4
 """Passes over outputs of queries whose full keys are computed apart: both weighted, added, written."""
 MAKING = 3
 """Passes over a mask that is made anew, besides two writes to fresh memory: the partial tiles, and all."""
-SPECIAL = 0.5
-"""What a special function takes beyond a pass that multiplies."""
+HIDING = 6
+"""Passes over a bias to hide what has no weight: less and plus the reach of products, the largest, compared,
+joined with a mask, filled."""
+NEAR = 1 << 19
+"""Bytes of a head's keys and values that stay in the cache of a core."""
 FLOAT = 4
+
+
+Visited = list[tuple[NDArray[np.int64], NDArray[np.int64], int]]
+"""Per class of heads the full and the partial key tiles of every query tile, and how many heads it has."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class Access:
         query_run: consecutive queries of a tile that are copied together; 0 where they are used in place.
         apart: the share of query tiles whose full keys are computed apart from the masked ones.
         remade: the share of masked query tiles whose masks serve few others, and are made at every call.
+        kinds: per class of heads, how many kinds of query tiles there are, by the number of their full and of
+            their partial key tiles; as many as there may be where it is not known.
     """
 
     in_place: bool = True
@@ -60,6 +72,7 @@ class Access:
     query_run: int = 0
     apart: float = 0.0
     remade: float = 0.0
+    kinds: tuple[int, ...] = ()
 
 
 READ_IN_PLACE = Access()
@@ -80,22 +93,30 @@ def score_seconds(host: Host, kind: TileKind, heads: int) -> TileCycles:
     """Seconds per score by what they go to: products, softmax, operations of bias and score, mask."""
     share = 1.0 if kind.queries < MIDDLE_TILE else host.middle
     share = host.large if kind.queries >= LARGE_TILE else share
-    passes = kind.score.passes + kind.score.shared / heads + SPECIAL * kind.score.exponentials
-    biases = 0.0 if kind.held or kind.score.passes + kind.score.look_ups == 0 else host.bias_ns
     times = host.backward if kind.direction == "bwd" else 1.0
+    hiding = HIDING * host.element_ns + host.bias_ns
+    biases = 0.0 if kind.held or kind.score.passes + kind.score.look_ups == 0 else hiding
+    operations = host.mask_ns if kind.row_bias else _operations(host, kind, heads) + biases
     return TileCycles(
         tensor=1e-9 * times * share * host.channel_ns * kind.widths.both,
         exp=1e-9 * times * (host.held_ns if kind.held else share * host.score_ns),
-        issue=1e-9 * times * (passes * host.element_ns + kind.score.look_ups * host.look_up_ns + biases),
-        mask=1e-9 * times * host.mask_ns,
+        issue=1e-9 * times * operations,
+        mask=1e-9 * times * (hiding if kind.row_bias else host.mask_ns),
     )
+
+
+def _operations(host: Host, kind: TileKind, heads: int) -> float:
+    """Nanoseconds per score of what bias, score function and factor do."""
+    passes = kind.score.passes + kind.score.shared / heads
+    special = kind.score.exponentials * host.special_ns
+    return passes * host.element_ns + special + kind.score.look_ups * host.look_up_ns
 
 
 def host_time(
     host: Host,
     kind: TileKind,
     access: Access,
-    visited: list[tuple[NDArray[np.int64], NDArray[np.int64], int]],
+    visited: Visited,
     outputs: int,
     heads: int,
 ) -> HostTime:
@@ -113,15 +134,23 @@ def host_time(
     tiles = sum(len(full) * repeats for full, _, repeats in visited)
     keys = sum(int((full + partial).sum()) * repeats for full, partial, repeats in visited) * kind.keys
     queries = tiles * kind.queries
-    for full, partial, repeats in visited:
+    for at, (full, partial, repeats) in enumerate(visited):
         masked = partial > 0
         under = (np.minimum(full, FULL_KEYS // kind.keys) + partial)[masked]
         under_masks = float(under.sum()) * kind.queries * kind.keys
         masks += under_masks * (repeats * cost.mask + access.remade * _made_seconds(host))
         layers = repeats if len(visited) > 1 else 1  # where masks differ by head, each has a plan of its own
-        steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats, layers)
+        most = access.kinds[at] if access.kinds else len(full)
+        steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats, layers, most)
     backward = kind.direction == "bwd"
     sides = 1e-9 * (queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
+    sides += _far_seconds(host, kind, visited) * (2 if backward else 1)
+    if kind.row_bias:  # lengths of queries and keys, and a row of biases
+        sides += (
+            1e-9
+            * host.element_ns
+            * (keys * (HIDING + kind.score.passes) + (keys + queries) * kind.widths.score)
+        )
     sides += 1e-9 * queries * access.apart * (host.query_ns + MERGING * kind.widths.value * host.element_ns)
     moved = FLOAT * kind.widths.both * keys
     gathers = 0.0
@@ -138,18 +167,31 @@ def host_time(
     return HostTime(scores, masks, sides, gathers, steps + fresh)
 
 
+def _far_seconds(host: Host, kind: TileKind, visited: Visited) -> float:
+    """Seconds for keys of query tiles beyond what stays in the cache of a core."""
+    near = NEAR // (FLOAT * kind.widths.both)
+    keys = ((full + partial) * kind.keys for full, partial, _ in visited)
+    far = (int(np.maximum(found - near, 0).sum()) * n for found, (_, _, n) in zip(keys, visited))
+    return 1e-9 * host.far_ns * sum(far)
+
+
 def _made_seconds(host: Host) -> float:
     """Seconds of a number of a mask that is made at a call, for all heads."""
     return 2 * FLOAT / (host.fresh_gbps * 1e9) + 1e-9 * MAKING * host.element_ns
 
 
-def share_apart(kind: TileKind, visited: list[tuple[NDArray[np.int64], NDArray[np.int64], int]]) -> float:
+def tile_kinds(visited: Visited) -> tuple[int, ...]:
+    """How many kinds of query tiles every class of heads has, by their full and their partial key tiles."""
+    return tuple(len(np.unique(np.stack([full, partial]), axis=1).T) for full, partial, _ in visited)
+
+
+def share_apart(kind: TileKind, visited: Visited) -> float:
     """The share of query tiles whose full keys are computed apart: those with large masks that hide little.
 
     Args:
         visited: per class of heads the full and the partial key tiles of every query tile, and its heads.
     """
-    if kind.held or kind.score.passes + kind.score.look_ups > 0:
+    if kind.held or (kind.score.passes + kind.score.look_ups > 0 and not kind.row_bias):
         return 0.0  # something is read for all pairs anyway
     apart, tiles = 0.0, 0
     for full, partial, repeats in visited:
@@ -171,18 +213,22 @@ def _steps(
     masked: bool,
     repeats: int,
     layers: int,
+    kinds: int,
 ) -> float:
     """Microseconds of the steps of one class of heads, `layers` of which are planned apart.
 
     Query tiles with equally many keys are computed together, as many as fill the workspace. How many such
-    numbers there are is bounded by the tiles and by the largest one, a bound that never falls with more keys.
+    numbers there are is bounded by the tiles and by the largest one, a bound that never falls with more keys,
+    and by the kinds of tiles that are known.
     """
     if access.whole:
         return host.step_us
     queries = access.in_place and kind.direction == "fwd"
     tokens = len(visited) * kind.queries if queries else int(visited.sum()) * kind.keys
     filled = repeats * tokens * max(kind.widths.score, 1) * FLOAT / WORKSPACE
-    groups = layers * min(int((visited > 0).sum()), int(visited.max(initial=0)))
+    groups = layers * min(int((visited > 0).sum()), int(visited.max(initial=0)), kinds)
     anew = access.remade if masked else 0.0
-    each = (1 - anew) * host.step_us + anew * max(host.step_us, host.masked_step_us)
+    plain = host.held_step_us if kind.held else host.biased_step_us if kind.row_bias else 0.0
+    plain = max(host.step_us, plain)
+    each = (1 - anew) * plain + anew * max(plain, host.masked_step_us)
     return max(1.0, groups, filled) * each

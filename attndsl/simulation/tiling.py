@@ -14,7 +14,7 @@ from attndsl.simulation.attention import AttendWork
 from attndsl.simulation.compiled import CompiledAttend
 from attndsl.simulation.counts import Fields, count_tiles
 from attndsl.simulation.cycles import TileKind
-from attndsl.simulation.host import READ_IN_PLACE, Access, share_apart
+from attndsl.simulation.host import READ_IN_PLACE, Access, share_apart, tile_kinds
 from attndsl.simulation.operators import count_of, widths_of
 from attndsl.simulation.setting import Setting
 from attndsl.simulation.slots import score_cost
@@ -79,7 +79,7 @@ def tiled_work(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields
     access = found.access
     if setting.device.host is not None and not access.whole:
         visited = [(part.full, part.partial, part.heads) for part in counts.classes]
-        access = replace(access, apart=share_apart(kind, visited))
+        access = replace(access, apart=share_apart(kind, visited), kinds=tile_kinds(visited))
     return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted, access)
 
 
@@ -100,4 +100,5 @@ def tile_kind(
     widths = Widths(*widths_of(attend, sizes))
     real = any(isinstance(node, Load) and node.kind == "real" for node in postorder(_scoring(attend)))
     held = attend.score is not None or widths.score != widths.value or (real and attend.kernel == "tiled")
-    return TileKind(queries, keys, widths, score_cost(attend), setting.dtype, held=held)
+    row_bias = attend.separable_bias and attend.kernel == "tiled"
+    return TileKind(queries, keys, widths, score_cost(attend), setting.dtype, held=held, row_bias=row_bias)

@@ -33,28 +33,28 @@ RATES = {"gather_gbps", "fresh_gbps", "scatter_gbps"}
 """Costs of which more is better."""
 kinds = st.lists(st.sampled_from([0, 1, 2]), min_size=24, max_size=24)
 """Six query tiles against four key tiles: empty, full, partial."""
-PLANNED = Access(in_place=False, run=2, query_run=4, apart=0.5, remade=0.5)
+PLANNED = Access(in_place=False, run=2, query_run=4, apart=0.5, remade=0.5, kinds=(2,))
 accesses = st.sampled_from([Access(), Access(in_place=False, run=2), Access(whole=True), PLANNED])
 directions = st.sampled_from(["fwd", "bwd"])
 
 
-def seconds(tiles, access, direction, device, queries=64, held=False):
+def seconds(tiles, access, direction, device, queries=64, held=False, row_bias=False):
     """The time of one attend of three heads."""
     tiles = np.array(tiles).reshape(6, 4)
     full, partial = (tiles == 1).sum(1), (tiles == 2).sum(1)
     found = ClassCounts(3, int((tiles > 0).sum()) * 1000, full, partial, 4.0)
     layouts = Brick((6 * queries,), (queries,)), Brick((4 * 64,), (64,))
-    kind = TileKind(queries, 64, Widths(64, 64), PairCost(2.0), "float32", direction, held)
+    kind = TileKind(queries, 64, Widths(64, 64), PairCost(2.0), "float32", direction, held, row_bias)
     work = AttendWork(TileCounts(*layouts, (found,)), kind, 1, 3, False, access)
     return attend_time(work, device, PROFILES["attndsl"]).total
 
 
-@given(kinds, kinds, accesses, directions)
+@given(kinds, kinds, accesses, directions, st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_more_tiles_or_fewer_full_ones_are_never_faster(tiles, more, access, direction):
+def test_more_tiles_or_fewer_full_ones_are_never_faster(tiles, more, access, direction, row_bias):
     device = load_device("cpu")
     harder = [max(pair) for pair in zip(tiles, more)]
-    times = [seconds(found, access, direction, device) for found in (tiles, harder)]
+    times = [seconds(found, access, direction, device, row_bias=row_bias) for found in (tiles, harder)]
     assert times[0] <= times[1] * (1 + 1e-12)
 
 
@@ -64,9 +64,9 @@ def test_a_machine_that_is_better_in_one_cost_is_never_slower(tiles, access, dir
     device = load_device("cpu")
     value = getattr(device.host, name)
     better = replace(device.host, **{name: value * factor if name in RATES else value / factor})
-    for queries, held in ((64, False), (256, False), (1024, True)):
-        before = seconds(tiles, access, direction, device, queries, held)
-        after = seconds(tiles, access, direction, replace(device, host=better), queries, held)
+    for how in ((64, False, False), (64, False, True), (256, False, False), (1024, True, False)):
+        before = seconds(tiles, access, direction, device, *how)
+        after = seconds(tiles, access, direction, replace(device, host=better), *how)
         assert after <= before * (1 + 1e-12)
 
 
@@ -117,6 +117,34 @@ def test_what_a_plan_does_with_queries_and_masks_is_known(spec, sizes, query_run
     assert access.query_run == query_run
     assert access.apart == pytest.approx(apart, abs=0.02)
     assert access.remade == pytest.approx(remade, abs=0.06)
+
+
+BIASED = "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal, bias = BIAS) }"
+
+
+@pytest.mark.parametrize(("bias", "row"), [("head * (j - i)", True), ("-abs(i * j)", False)])
+def test_a_bias_of_a_query_and_a_key_apart_is_a_row_as_in_the_generated_file(bias, row):
+    program = load_text(BIASED.replace("BIAS", bias))
+    sizes = {"n": 2048, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
+    (planned,) = plan_on_host(program, sizes, make_setting("cpu"), {}, None).values()
+    assert planned.work is not None
+    assert planned.work.kind.row_bias == row == program.attends[0].op.separable_bias
+    assert (planned.work.access.apart > 0.5) == row  # full keys need no bias of every pair
+
+
+@pytest.mark.parametrize(
+    ("spec", "sizes", "kinds"),
+    [
+        ("causal", {"n": 2048}, (8,)),  # ever more keys
+        ("axial_rows", {"h": 64, "w": 128}, (1,)),
+        ("head_mixture", {"n": 4096}, (5, 9, 17, 33)),
+    ],
+)
+def test_kinds_of_query_tiles_are_counted(spec, sizes, kinds):
+    sizes = {**sizes, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
+    (planned,) = plan_on_host(attndsl.load(spec), sizes, make_setting("cpu"), {}, None).values()
+    assert planned.work is not None
+    assert planned.work.access.kinds == kinds
 
 
 @pytest.mark.parametrize(
