@@ -99,15 +99,14 @@ def rows_of_sums(architectures: list[int]) -> list[dict[str, Any]]:
     module = import_source(generate(load_text(text), folded=False), "linear")
     found: list[dict[str, Any]] = []
     for architecture, width in itertools.product(architectures, (64, 128)):
-        chosen = module.configuration("causal sums", width, 2, architecture)
         for name, constants in LINEAR.items():
-            together = chosen.keys // 2 if constants["DECAY"] and constants["TERMS"] else chosen.keys
-            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": together}
+            kernel = "decayed sums" if constants["DECAY"] and constants["TERMS"] else "causal sums"
+            chosen = module.configuration(kernel, width, 2, architecture)
+            sizes = {"WIDTH": width, "VALUE_WIDTH": width, "CHANNELS": width, "VALUE_CHANNELS": chosen.keys}
             how = {"num_warps": chosen.warps, "num_stages": chosen.stages, "PRECISION": "tf32x3"}
-            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // together}
+            fixed = {**constants, **sizes, **how, "CHUNK": chosen.queries, "BLOCKS": width // chosen.keys}
             facts = compile_kernel(module, None, "causal sums", fixed, architecture, Operands())
-            how = {**chosen._asdict(), "keys": together}
-            found.append({"spec": name, "width": width, **how, **facts_of(facts)})
+            found.append({"spec": name, "width": width, **chosen._asdict(), **facts_of(facts)})
     return found
 
 

@@ -25,8 +25,9 @@ def test_the_table_covers_every_configuration_and_all_are_clean():
     for known in (CONFIGURATIONS, LOOKING_UP):
         for architecture, kernels in known.items():
             for kernel, widths in kernels.items():
+                name = "causal sums" if kernel == "decayed sums" else kernel
                 for width, chosen in widths.items():
-                    assert (architecture, kernel, width, *chosen) in rows
+                    assert (architecture, name, width, *chosen) in rows
     assert all(row["clean"] and not row["spills"] and not row["serialized"] for row in TABLE)
     assert all("HGMMA" in row["tensor_cores"] for row in TABLE if row["architecture"] == 90)
     assert {row["kernel"] for row in TABLE} == KERNELS.keys()

@@ -19,7 +19,7 @@ class Configuration(NamedTuple):
     """How one kernel is compiled: slots of a query tile and of a key tile, warps, pipeline stages.
 
     Of `causal sums`, a query tile is a chunk of tokens, and a key tile those channels of values that one
-    program computes.
+    program computes; `decayed sums` are those that decay and have terms, which takes registers.
     """
 
     queries: int
@@ -34,6 +34,7 @@ CONFIGURATIONS = {
         "query gradient": {64: Configuration(64, 32, 4, 3), 128: Configuration(64, 32, 4, 2)},
         "key gradient": {64: Configuration(16, 64, 4, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(32, 64, 8, 2), 128: Configuration(32, 64, 8, 2)},
+        "decayed sums": {64: Configuration(32, 32, 8, 2), 128: Configuration(32, 32, 8, 2)},
         "pair forward": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair query gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair key gradient": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 32, 8, 1)},
@@ -43,6 +44,7 @@ CONFIGURATIONS = {
         "query gradient": {64: Configuration(128, 32, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "key gradient": {64: Configuration(64, 64, 4, 1), 128: Configuration(32, 128, 8, 2)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "decayed sums": {64: Configuration(64, 32, 8, 2), 128: Configuration(64, 32, 8, 2)},
         "pair forward": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
         "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(16, 64, 8, 1)},
@@ -52,6 +54,7 @@ CONFIGURATIONS = {
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
         "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
+        "decayed sums": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 32, 8, 2)},
         "pair forward": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair query gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "pair key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(32, 64, 8, 1)},
@@ -72,11 +75,12 @@ LOOKING_UP = {
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     100: {
+        "forward": {64: Configuration(128, 64, 8, 3)},
         "query gradient": {128: Configuration(128, 64, 8, 2)},
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
     },
 }
-"""Other ones for mechanisms that look up fields, which takes registers."""
+"""Other ones for mechanisms that look up fields, and for weights that are no softmax: they take registers."""
 IN_FLOAT32 = {
     "forward": {64: Configuration(32, 32, 4, 1), 128: Configuration(16, 32, 4, 1)},
     "query gradient": {64: Configuration(32, 32, 4, 1), 128: Configuration(32, 32, 8, 1)},
@@ -96,14 +100,14 @@ def configuration(
     """The configuration of a kernel.
 
     Args:
-        kernel: `forward`, `query gradient`, `key gradient`, `lookup gradient` or `causal sums`.
+        kernel: a key of `CONFIGURATIONS`, or `lookup gradient`.
         width: the larger one of the widths of queries and values.
         bytes_per_number: 2 for float16 and bfloat16, 4 for float32.
         architecture: compute capability, e.g. 90; of GPUs that are not NVIDIA's, 80.
-        looks_up: whether the hooks look up fields.
+        looks_up: whether the hooks look up fields, or weights are no softmax.
     """
-    if kernel == "causal sums" and (bytes_per_number > 2 or width > 128):
-        return Configuration(32, 32, 8, 1)
+    if kernel.endswith("sums") and (bytes_per_number > 2 or width > 128):
+        return Configuration(32, 16 if kernel == "decayed sums" else 32, 8, 1)
     known = max((least for least in CONFIGURATIONS if least <= architecture), default=80)
     known = 80 if architecture >= WITHOUT_TCGEN05 else known
     wide = 64 if width <= 64 else 128

@@ -114,9 +114,9 @@ def launched(
     heads = max(a.shape[1], b.shape[1], c.shape[1])
     batch, tokens, width, value_width = a.shape[0], a.shape[2], a.shape[3], c.shape[3]
     out = a.new_empty(batch, heads, tokens, value_width, dtype=torch.float32)
-    chosen = configuration("causal sums", width, a.element_size(), architecture_of(a.device))
-    together = chosen.keys // 2 if decay is not None and terms is not None else chosen.keys  # by registers
-    block = min(together, padded(value_width))
+    kernel = "causal sums" if decay is None or terms is None else "decayed sums"
+    chosen = configuration(kernel, width, a.element_size(), architecture_of(a.device))
+    block = min(chosen.keys, padded(value_width))
     blocks = padded(value_width) // block
     shared = (heads // t.shape[1] for t in (a, b, c))
     since, change = (out, out) if decay is None else faded(decay, chosen.queries, later)
