@@ -2,9 +2,9 @@
 
     python benchmarks/compile_kernels.py [--check] [--arch 80 90 100]
 
-Eight mechanisms, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table instead
-of writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has none,
-does not fit shared memory, or (with `--check`) differs from the table.
+The mechanisms below, two widths, bfloat16; no GPU is needed. `--check` compares with the committed table
+instead of writing it. Exit code 1 if a kernel spills registers, has serialised tensor-core instructions, has
+none, does not fit shared memory, or (with `--check`) differs from the table.
 """
 
 from __future__ import annotations

@@ -43,12 +43,11 @@ HELD, SPECIAL = "where = causal, score = 2 * s", "where = causal, score = tanh(2
 """Scores that are held in memory, and changed by one operation, and by a special function too."""
 STEPS = {
     "step": ("where = causal and i - j < 32 * (head % 4 + 1)", 32, 256),
-    "masked step": ("where = (i * i + (head + 1) * j) % 7 < 3", 32, 128),
     "biased step": ("where = causal, bias = (head + 1) * (j - i)", 1, 1536),
     "held step": (HELD, 1, 512),
 }
 """Attends that take many steps on next to nothing, with their heads and tokens: masks that differ by head,
-such that differ by query tile too and are made anew; query tiles with ever more keys."""
+and query tiles with ever more keys."""
 REPEATS = 100
 """Calls of what takes microseconds, in one turn."""
 
@@ -157,7 +156,6 @@ def _host(turn: Turn) -> Host:
         gather_gbps=4 * WIDTH / max(LEAST, long - run / LONG_RUN),
         run_ns=run,
         step_us=1e6 * turn["step"],
-        masked_step_us=1e6 * turn["masked step"],
         biased_step_us=1e6 * turn["biased step"],
         held_step_us=1e6 * turn["held step"],
         held_ns=max(LEAST, held - 1e9 * turn["element"] - 2 * WIDTH * channel),

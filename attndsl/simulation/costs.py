@@ -17,7 +17,7 @@ class Host:
         mask_ns: per score of a query tile with a mask.
         bias_ns: per score of a bias of every head, which fused attention reads in place of a mask.
         gather_gbps, run_ns: keys and values gathered, and each run of consecutive keys.
-        step_us, masked_step_us: the calls of one step, without and with masks that it makes anew.
+        step_us: the calls of one step.
         biased_step_us, held_step_us: of one with a row of biases, and of one that holds its scores in memory.
         held_ns: per score that is held in memory, in place of `score_ns`.
         element_ns, special_ns: one operation on one number of a tensor in the cache; a special function.
@@ -39,7 +39,6 @@ class Host:
     gather_gbps: float
     run_ns: float
     step_us: float
-    masked_step_us: float
     biased_step_us: float
     held_step_us: float
     held_ns: float

@@ -5,8 +5,9 @@
                where queries are not consecutive; twice, and merged, where full keys are computed apart
     key        l + g (D + Dv) + u / run      per key of a query tile: read where it is, or gathered in runs;
                more where keys of a tile exceed the cache of a core, or have a row of biases
-    step       once for as many query tiles, with equally many keys, as the workspace holds; more where masks
-               are made anew, by their numbers too, and where biases or scores are tensors of their own
+    step       once for as many query tiles, with equally many keys, as the workspace holds; more where
+               biases or scores are tensors of their own
+    mask       per score, where pairs are hidden; per number, where many masks are made anew at every call
     output     once per byte that the process has not touched before
 
 Costs of scores, queries and keys are measured on PyTorch's fused CPU attention, which runs the tiles. Scores
@@ -42,6 +43,8 @@ HIDING = 6
 joined with a mask, filled."""
 NEAR = 1 << 19
 """Bytes of a head's keys and values that stay in the cache of a core."""
+KEPT = 1 << 24
+"""Bytes of masks, a number and a truth value per pair, up to which they stay from call to call."""
 FLOAT = 4
 
 
@@ -60,7 +63,8 @@ class Access:
         whole: all queries see all keys, and nothing is planned.
         query_run: consecutive queries of a tile that are copied together; 0 where they are used in place.
         apart: the share of query tiles whose full keys are computed apart from the masked ones.
-        remade: the share of masked query tiles whose masks serve few others, and are made at every call.
+        remade: the share of masked query tiles whose masks serve few others; many such masks are made anew
+            at every call.
         kinds: per class of heads, how many kinds of query tiles there are, by the number of their full and of
             their partial key tiles; as many as there may be where it is not known.
     """
@@ -134,14 +138,13 @@ def host_time(
     tiles = sum(len(full) * repeats for full, _, repeats in visited)
     keys = sum(int((full + partial).sum()) * repeats for full, partial, repeats in visited) * kind.keys
     queries = tiles * kind.queries
+    remade = _made_every_call(kind, access, visited)
     for at, (full, partial, repeats) in enumerate(visited):
-        masked = partial > 0
-        under = (np.minimum(full, FULL_KEYS // kind.keys) + partial)[masked]
-        under_masks = float(under.sum()) * kind.queries * kind.keys
-        masks += under_masks * (repeats * cost.mask + access.remade * _made_seconds(host))
+        under_masks = _under_masks(kind, full, partial)
+        masks += under_masks * (repeats * cost.mask + remade * _made_seconds(host))
         layers = repeats if len(visited) > 1 else 1  # where masks differ by head, each has a plan of its own
         most = access.kinds[at] if access.kinds else len(full)
-        steps += 1e-6 * _steps(host, kind, access, full + partial, bool(masked.any()), repeats, layers, most)
+        steps += 1e-6 * _steps(host, kind, access, full + partial, repeats, layers, most)
     backward = kind.direction == "bwd"
     sides = 1e-9 * (queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
     sides += _far_seconds(host, kind, visited) * (2 if backward else 1)
@@ -173,6 +176,18 @@ def _far_seconds(host: Host, kind: TileKind, visited: Visited) -> float:
     keys = ((full + partial) * kind.keys for full, partial, _ in visited)
     far = (int(np.maximum(found - near, 0).sum()) * n for found, (_, _, n) in zip(keys, visited))
     return 1e-9 * host.far_ns * sum(far)
+
+
+def _under_masks(kind: TileKind, full: NDArray[np.int64], partial: NDArray[np.int64]) -> float:
+    """Scores of masked query tiles, of one head; of many full keys most are computed apart."""
+    tiles = (np.minimum(full, FULL_KEYS // kind.keys) + partial)[partial > 0]
+    return float(tiles.sum()) * kind.queries * kind.keys
+
+
+def _made_every_call(kind: TileKind, access: Access, visited: Visited) -> float:
+    """The share of masks that are made at every call: those that few tiles share, unless they are small."""
+    numbers = access.remade * sum(_under_masks(kind, full, partial) for full, partial, _ in visited)
+    return access.remade if (FLOAT + 1) * numbers > KEPT else 0.0
 
 
 def _made_seconds(host: Host) -> float:
@@ -210,7 +225,6 @@ def _steps(
     kind: TileKind,
     access: Access,
     visited: NDArray[np.int64],
-    masked: bool,
     repeats: int,
     layers: int,
     kinds: int,
@@ -227,8 +241,5 @@ def _steps(
     tokens = len(visited) * kind.queries if queries else int(visited.sum()) * kind.keys
     filled = repeats * tokens * max(kind.widths.score, 1) * FLOAT / WORKSPACE
     groups = layers * min(int((visited > 0).sum()), int(visited.max(initial=0)), kinds)
-    anew = access.remade if masked else 0.0
-    plain = host.held_step_us if kind.held else host.biased_step_us if kind.row_bias else 0.0
-    plain = max(host.step_us, plain)
-    each = (1 - anew) * plain + anew * max(plain, host.masked_step_us)
-    return max(1.0, groups, filled) * each
+    dearer = host.held_step_us if kind.held else host.biased_step_us if kind.row_bias else 0.0
+    return max(1.0, groups, filled) * max(host.step_us, dearer)

@@ -35,6 +35,8 @@ kinds = st.lists(st.sampled_from([0, 1, 2]), min_size=24, max_size=24)
 """Six query tiles against four key tiles: empty, full, partial."""
 PLANNED = Access(in_place=False, run=2, query_run=4, apart=0.5, remade=0.5, kinds=(2,))
 accesses = st.sampled_from([Access(), Access(in_place=False, run=2), Access(whole=True), PLANNED])
+KEPT = 1 << 17
+"""Bytes of masks that stay: of these few tiles, some may have more."""
 directions = st.sampled_from(["fwd", "bwd"])
 
 
@@ -46,7 +48,9 @@ def seconds(tiles, access, direction, device, queries=64, held=False, row_bias=F
     layouts = Brick((6 * queries,), (queries,)), Brick((4 * 64,), (64,))
     kind = TileKind(queries, 64, Widths(64, 64), PairCost(2.0), "float32", direction, held, row_bias)
     work = AttendWork(TileCounts(*layouts, (found,)), kind, 1, 3, False, access)
-    return attend_time(work, device, PROFILES["attndsl"]).total
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "KEPT", KEPT)
+        return attend_time(work, device, PROFILES["attndsl"]).total
 
 
 @given(kinds, kinds, accesses, directions, st.booleans())
@@ -80,7 +84,7 @@ def test_tiles_are_those_of_the_generated_file(name):
 
 def test_the_model_knows_when_the_generated_file_computes_keys_apart_and_how_many_it_gathers():
     assert (host.FULL_KEYS, host.WORKSPACE) == (groups.FULL_KEYS, steps.WORKSPACE)
-    assert (host.SHARED, host.HELD_MASK) == (groups.SHARED, groups.HELD_MASK)
+    assert (host.SHARED, host.HELD_MASK, host.KEPT) == (groups.SHARED, groups.HELD_MASK, steps.KEPT)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +161,13 @@ def test_what_a_plan_does_with_queries_and_masks_costs_time(worse):
     for tiles in ([1, 2] * 12, [2] * 24):
         before, after = (seconds(tiles, found, "fwd", device) for found in (Access(), Access(**worse)))
         assert before < after
+
+
+def test_small_masks_are_made_once():
+    device = load_device("cpu")
+    for tiles, more in (([1, 2, 0, 0] + [0] * 20, False), ([2] * 24, True)):
+        before, after = (seconds(tiles, Access(remade=share), "fwd", device) for share in (0.0, 0.5))
+        assert (before < after) == more
 
 
 @pytest.mark.parametrize(("direction", "gains"), [("fwd", True), ("bwd", False)])
