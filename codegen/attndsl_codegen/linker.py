@@ -147,8 +147,25 @@ def link(roots: Iterable[str]) -> list[Definition]:
 
 
 def mentioned(text: str) -> set[str]:
-    """The names that occur in a piece of Python."""
-    return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    """The names that occur in a piece of Python; not where they are a function's own parameters."""
+    return _mentioned_in(ast.parse(text))
+
+
+def _mentioned_in(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Name(id=name):
+            return {name}
+        case ast.FunctionDef(args=arguments, body=body) | ast.Lambda(args=arguments, body=body):
+            lists = arguments.posonlyargs, arguments.args, arguments.kwonlyargs
+            parameters = {parameter.arg for every in lists for parameter in every}
+            inside = body if isinstance(body, list) else [body]
+            outside = (child for child in ast.iter_child_nodes(node) if child not in inside)
+            return _mentioned_by(inside) - parameters | _mentioned_by(outside)
+    return _mentioned_by(ast.iter_child_nodes(node))
+
+
+def _mentioned_by(nodes: Iterable[ast.AST]) -> set[str]:
+    return set().union(*map(_mentioned_in, nodes))
 
 
 def imports_for(names: set[str]) -> list[str]:

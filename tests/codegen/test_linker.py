@@ -99,6 +99,9 @@ def test_imports_are_grouped_and_sorted():
 
 def test_mentioned():
     assert mentioned("a.b(c[d], e=lambda f: g)") == {"a", "c", "d", "g"}
+    function = "@a\ndef f(b: c, d=e) -> g:\n    return [b, d, h, lambda i: (i, b, j)]"
+    assert mentioned(function) == {"a", "c", "e", "g", "h", "j"}
+    assert mentioned("b\n\ndef f(b):\n    return b") == {"b"}
 
 
 # --- whole files ----------------------------------------------------------------------------------
