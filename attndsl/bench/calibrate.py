@@ -35,7 +35,7 @@ BIG = 1 << 24
 USUAL = 1 << 20
 """Elements of what steps hold: scores, biases."""
 LONG_RUN = 16
-TILES, SIDE = 8, 8
+TILES, SIDE = 32, 8
 LOOKED_UP = TILES * SIDE**4
 """Tiles, their sides, and pairs of tokens in them, for which something is looked up."""
 FEW_CHANNELS = 8
@@ -295,11 +295,11 @@ def _small_calls() -> dict[str, tuple[Call, int]]:
 
 
 def _look_ups() -> Tensor:
-    """A table of every head, looked up by the distances of all pairs of a few tiles on a grid."""
-    table, side = Field(torch.randn(1, HEADS, 2 * SIDE - 1, 2 * SIDE - 1)), torch.arange(SIDE)
+    """A table of every head, looked up by the places on a grid of all queries and keys of a few tiles."""
+    table, side = Field(torch.randn(1, HEADS, *(SIDE,) * 4)), torch.arange(SIDE)
     places = torch.stack(torch.meshgrid(side, side, indexing="ij")).flatten(1)
     i, j = places[:, None, :, None].expand(-1, TILES, -1, -1), places[:, None, None, :]
-    return table(*(a - b + SIDE - 1 for a, b in zip(i, j)))
+    return table(*i, *j)
 
 
 def _narrow_steps(how: str, heads: int, tokens: int) -> tuple[Call, int]:

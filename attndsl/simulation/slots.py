@@ -76,7 +76,8 @@ def pair_cost(expr: Expr) -> PairCost:
         sides[node] = below | own
         places[node] = _place(node).union(*(places[child] for child in children(node)))
         if "s" in below or {QUERY, KEY} <= below:
-            cost = _node_cost(node, bool(sides[node] & {"s", HEAD}))
+            mixed = sum({QUERY, KEY} <= sides[child] for child in children(node))
+            cost = _node_cost(node, bool(sides[node] & {"s", HEAD}), mixed)
             whole = "s" in below or places[node] == everywhere
             found = found + (cost if whole else replace(cost, passes=0.0, shared=0.0, look_ups=0.0))
     return found
@@ -88,10 +89,11 @@ def _place(node: Expr) -> frozenset[str]:
     return frozenset([name] if name.partition(".")[0] in (QUERY, KEY) else [])
 
 
-def _node_cost(node: Expr, per_head: bool) -> PairCost:
+def _node_cost(node: Expr, per_head: bool, mixed: int) -> PairCost:
+    """The cost of one node, of whose arguments so many depend on both query and key."""
     match node:
-        case Load():
-            return PairCost(LOOK_UP, look_ups=1.0)
+        case Load():  # such coordinates are numbers per pair, kept within the field
+            return PairCost(LOOK_UP, shared=float(mixed), look_ups=1.0)
         case Apply("real"):
             return PairCost(ARITHMETIC)  # no operation of its own where tensors of either kind are mixed
         case Apply(_, args):

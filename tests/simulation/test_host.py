@@ -202,6 +202,15 @@ def test_what_some_axis_does_not_matter_to_is_not_looked_up_for_every_pair():
     assert score_cost(value.op).look_ups == 1  # then there is nothing larger
 
 
+def test_coordinates_of_pairs_take_operations_of_their_own():
+    """Those of a query or of a key alone are few."""
+    costs = []
+    for bias in ("table[i.h, j.w] + row[i.w, j.h]", "table[abs(i.h - j.h), abs(i.w - j.w)] + row[i.w, j.h]"):
+        (value,) = load_text(PLACES.replace("BIAS", bias)).attends
+        costs.append(score_cost(value.op))
+    assert costs[1].shared - costs[0].shared >= 2
+
+
 @pytest.mark.parametrize(
     ("name", "in_place"),
     [("causal", True), ("sliding", True), ("streaming_llm", False), ("neighborhood2d", False)],
