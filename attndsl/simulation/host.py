@@ -233,7 +233,7 @@ def _steps(
 
     Query tiles with equally many keys are computed together, as many as fill the workspace. How many such
     numbers there are is bounded by the tiles and by the largest one, a bound that never falls with more keys,
-    and by the kinds of tiles that are known.
+    and by the kinds of tiles where they are known: fewer, if more keys make tiles alike.
     """
     if access.whole:
         return host.step_us

@@ -70,6 +70,36 @@ def test_a_plan_keeps_the_steps_of_both_passes():
         assert len(plan.made) == 2
 
 
+UNLIKE = (
+    "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = (i * i + j) % 257 < 99) }"
+)
+DOCUMENTS = (
+    "attention a { tokens x[n]; input q, k, v : x; input doc : x int;"
+    " return attend(q, k, v, where = causal and document(doc)) }"
+)
+
+
+@pytest.mark.parametrize(("room", "stay"), [(steps.KEPT, True), (1 << 16, False)])
+def test_masks_that_few_tiles_share_stay_if_they_are_small(room, stay, monkeypatch):
+    monkeypatch.setattr(steps, "KEPT", room)
+    plan = plan_of(UNLIKE)
+    held = [step for kept in plan.made.values() for step in kept if step.group.classes is not None]
+    assert any(not step.group.shares for step in held)
+    assert all(("hidden" in vars(step)) == stay for step in held if not step.group.shares)
+
+
+def test_masks_of_documents_do_not_stay():
+    """Each batch has its own, and plans of many batches are remembered."""
+    tiled.PLANS.clear()
+    module = quick(load_text(DOCUMENTS), {"out": Tiles((16,), (4,))}).Module()
+    q, k, v = (torch.randn(1, 2, 250, 8) for _ in range(3))
+    module(q, k, v, (torch.arange(250) ** 2 % 7).sort().values[None])
+    (known,) = tiled.PLANS
+    held = [step for kept in known.plan.made.values() for step in kept if not step.group.shares]
+    assert any(step.group.classes is not None for step in held)
+    assert not any("hidden" in vars(step) for step in held)
+
+
 def test_large_steps_are_not_kept(monkeypatch):
     monkeypatch.setattr(steps, "KEPT", 0)
     assert not plan_of(WINDOW).made

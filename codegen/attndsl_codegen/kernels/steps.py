@@ -202,7 +202,7 @@ def steps(plan: Plan, q: Tensor, v: Tensor, dtype: torch.dtype, backward: bool =
     if known is None and kept_bytes(plan, kind[0], backward) <= KEPT:
         while len(plan.made) > 1:  # one kind of call, forward and backward
             plan.made.pop(next(iter(plan.made)))
-        keeps = kept_bytes(plan, kind[0], backward) + mask_bytes(plan) <= KEPT
+        keeps = keeps_masks(plan, kept_bytes(plan, kind[0], backward))
         known = plan.made[kind] = list(made_steps(plan, *kind, keeps))
     for step in made_steps(plan, *kind) if known is None else known:
         yield step
@@ -231,13 +231,16 @@ def kept_bytes(plan: Plan, layers: tuple[int, int], backward: bool) -> int:
     return total
 
 
-def mask_bytes(plan: Plan) -> int:
-    """What masks take that groups do not share; those of fields differ from call to call and are not kept."""
-    pairs = 0
-    for group in plan.groups:
-        if group.classes is not None and not group.shares:
-            pairs += group.classes.numel() if group.batch is None else KEPT
-    return 5 * plan.query.slots * plan.key.slots * pairs
+def keeps_masks(plan: Plan, kept: int) -> bool:
+    """Whether masks that groups do not share stay, too: not those of fields, whose values change.
+
+    Args:
+        kept: bytes that are held anyway.
+    """
+    own = [group for group in plan.groups if group.classes is not None and not group.shares]
+    pairs = sum(group.classes.numel() for group in own if group.classes is not None)
+    fits = kept + 5 * plan.query.slots * plan.key.slots * pairs <= KEPT
+    return fits and all(group.batch is None for group in own)
 
 
 def layer_count(group: Group, layers: tuple[int, int]) -> int:
