@@ -137,6 +137,7 @@ def _describe_attend(
     from attndsl.analysis.proofs import prove_all
     from attndsl.ir.index import TRUE
     from attndsl.ir.text import show_named
+    from attndsl.planning.blocks import placed_at
     from attndsl.planning.residues import split_attend
     from attndsl.planning.tiles import QUERY_SLOTS, TileChoice, choose_tiles
 
@@ -147,6 +148,8 @@ def _describe_attend(
     whole = op
     if choice.query_steps:
         whole = split_attend(op, choice.query_steps, choice.key_steps, exact=True)
+    if choice.origin:
+        whole = placed_at(op, choice.origin)
     layouts = (
         Brick(whole.query_tokens.extents(sizes), choice.query),
         Brick(whole.key_tokens.extents(sizes), choice.key),
@@ -157,15 +160,12 @@ def _describe_attend(
         query, key = extents
         plain = Brick(query, balanced(query, QUERY_SLOTS)), Brick(key, balanced(key, QUERY_SLOTS))
         proved = analyse(op, sizes, *plain, fields)
-    layout = layouts[0].name
-    if choice.query_steps:
-        layout = f"residue classes {'x'.join(map(str, choice.query_steps))}"
     return {
         "name": name,
         "queries": op.query_tokens.name,
         "keys": op.key_tokens.name,
         **{part: show_named(expr, program.labels) for part, expr in op.expressions.items()},
-        "layout": layout,
+        "layout": choice.layout,
         "tile": {"q": list(choice.query), "k": list(choice.key)},
         "kernel": op.kernel,
         "why": UNTILED.get(op.kernel) or _fewest(choice.visits / sizes["heads"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from attndsl.analysis.refine import hulls, in_stretches, sampled_refinement, til
 from attndsl.diagnostics import fail
 from attndsl.ir.ops import Attend
 from attndsl.ir.program import Program
+from attndsl.planning.blocks import placed_at
 from attndsl.planning.layouts import Forced, plan_attend
 from attndsl.planning.plan import program_tiles
 from attndsl.planning.residues import split_attend
@@ -64,10 +65,10 @@ def _tiled(attend: Attend, choice: TileChoice, sizes: Mapping[str, int], fields:
     if set(choice.query) == {WHOLE}:
         return _untiled(attend, sizes)
     split = attend
-    layout = "brick" if len(choice.query) > 1 else "raster"
     if choice.query_steps:
         split = split_attend(attend, choice.query_steps, choice.key_steps, exact=True)
-        layout = f"residue classes {'x'.join(map(str, choice.query_steps))}"
+    if choice.origin:
+        split = placed_at(attend, choice.origin)
     query, key = split.query_tokens.extents(sizes), split.key_tokens.extents(sizes)
     query_tile, key_tile = (
         tuple(min(side, extent) for side, extent in zip(tile, extents))
@@ -80,10 +81,10 @@ def _tiled(attend: Attend, choice: TileChoice, sizes: Mapping[str, int], fields:
     )
     anew = 1.0 if in_place else max(_share_anew(predicate, *bricks) for predicate in predicates)
     why = f"the generated file's: {choice.visits:.0f} key slots per query where shapes were compared"
-    run = 1 if choice.key_steps and choice.key_steps[-1] > 1 else key_tile[-1]
+    run = 1 if choice.key_steps and choice.key_steps[-1] > 1 else gcd(key_tile[-1], *choice.origin[-1:])
     access = Access(in_place, run, anew, query_run=_query_run(choice, *bricks[:1]))
     access = replace(access, remade=max(_share_remade(predicate, *bricks) for predicate in predicates))
-    return Tiling(split, query_tile, key_tile, layout, why, access)
+    return Tiling(split, query_tile, key_tile, choice.layout, why, access)
 
 
 def _query_run(choice: TileChoice, query: Brick) -> int:

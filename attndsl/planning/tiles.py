@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from attndsl.analysis.separable import Separated
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
 from attndsl.ir.walk import fields as fields_of
+from attndsl.planning.blocks import blocks_of, placed_at
 from attndsl.planning.residues import Steps, candidate_steps, split_attend
 
 ROUGH_SAMPLES, SAMPLES, ENLARGING_SAMPLES = 8, 48, 16
@@ -53,6 +54,8 @@ class TileChoice:
         backward_query: the query tile of the backward pass, or None if it is the same.
         query_steps, key_steps: into how many residue classes each axis is split (see `residues.py`); a tile
             has two sides, phases and rounds, on a split axis.
+        origin: per axis, how many slots of the first tile come before the first token (see `blocks.py`);
+            empty where none does.
     """
 
     query: tuple[int, ...]
@@ -62,6 +65,16 @@ class TileChoice:
     key_steps: Steps = ()
     run: int = 1
     backward_query: tuple[int, ...] | None = None
+    origin: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> str:
+        """The layout in words."""
+        if self.query_steps:
+            return f"residue classes {'x'.join(map(str, self.query_steps))}"
+        if self.origin:
+            return f"blocks from {', '.join(str(-empty) for empty in self.origin)}"
+        return "brick" if len(self.query) > 1 else "raster"
 
     @property
     def cost(self) -> float:
@@ -80,7 +93,33 @@ def choose_tiles(
     if attend.where is TRUE and attend.bias is None and attend.score is None:
         return _whole(attend, sizes)
     found = [_best(attend, *steps, sizes, fields) for steps in candidate_steps(attend)]
-    return min(found, key=lambda choice: round(choice.cost))
+    return min([*found, *_of_blocks(attend, sizes, fields)], key=lambda choice: round(choice.cost))
+
+
+def _of_blocks(
+    attend: Attend, sizes: Mapping[str, int], fields: Mapping[str, NDArray[Any]] | None
+) -> Iterator[TileChoice]:
+    """Tiles that are the blocks of the mask, if it has any that others do not match."""
+    blocks = blocks_of(attend)
+    if blocks is None:
+        return
+    origin = blocks.origin if any(blocks.origin) else ()
+    attend = placed_at(attend, blocks.origin) if origin else attend
+    extents = attend.query_tokens.extents(sizes)
+    masks = [
+        (Separated(members.predicate), len(members.heads)) for members in head_classes(attend, sizes, fields)
+    ]
+    query, key = (_filled(blocks.sides, extents, count) for count in (QUERY_SLOTS, KEY_SLOTS))
+    visits = _visits(masks, Brick(extents, query), Brick(extents, key), SAMPLES)
+    yield TileChoice(query, key, visits, run=gcd(key[-1], *blocks.origin[-1:]), origin=origin)
+
+
+def _filled(sides: tuple[int | None, ...], extents: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """A tile with these sides; axes without one share what they leave of `count` slots."""
+    free = [axis for axis, side in enumerate(sides) if side is None]
+    rest = max(1, count // prod(side for side in sides if side is not None))
+    filled = dict(zip(free, balanced(tuple(extents[axis] for axis in free), rest)))
+    return tuple(filled[axis] if side is None else side for axis, side in enumerate(sides))
 
 
 def _whole(attend: Attend, sizes: Mapping[str, int]) -> TileChoice:

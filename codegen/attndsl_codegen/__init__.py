@@ -44,6 +44,7 @@ def _emitter(program: Program, folded: bool) -> Emitter:
             choice.query_steps,
             choice.key_steps,
             choice.backward_query,
+            choice.origin,
             found.tiles.get(name),
         )
         for name, choice in plan.tiles.items()

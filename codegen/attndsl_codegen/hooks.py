@@ -35,6 +35,7 @@ class Tiles:
     query_steps: tuple[int, ...] = ()
     key_steps: tuple[int, ...] = ()
     backward_query: tuple[int, ...] | None = None
+    origin: tuple[int, ...] = ()
     gpu: GpuTiles | None = None
 
 
@@ -161,6 +162,7 @@ class HookPrinter:
         if self.tiles is not None:
             lines.append(f"query_tile, key_tile = {self.tiles.query}, {self.tiles.key}")
             lines.append(f"backward_query_tile = {self.tiles.backward_query}")
+            lines.append(f"tile_origin = {self.tiles.origin}")
         if self.has_bounds:
             lines += [
                 f"query_steps, key_steps = {self.steps[0]}, {self.steps[1]}",
@@ -170,6 +172,7 @@ class HookPrinter:
         if self.has_bounds:
             lines.append(f"same_labels = {self.same_labels}".replace("'", '"'))
         lines.append(f"separable_bias = {self.op.separable_bias}")
+        lines.append(f"bias_by_distance = {self.op.bias_by_distance}")
         if self.op.contracts:
             lines.append(f"causal = {self.op.causal}")
             if self.op.decay is None:

@@ -15,7 +15,7 @@ SLOPE = "2 ** -(8 * (head + 1) / heads)"
 SEPARABLE = {
     "ALiBi": f"-({SLOPE}) * (i - j)",
     "of keys alone": "0.01 * j",
-    "of queries alone": "-0.5 * i",
+    "of queries alone": "-0.25 * i",
     "of both, unlike": "0.25 * i - log(1 + j) / 3",
     "steep": "20.0 * (j - i)",
 }

@@ -16,6 +16,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from attndsl.ir.decay import decay_of
+from attndsl.ir.distances import linear_in_fields, of_distance
 from attndsl.ir.index import TRUE, Apply, Const, Expr, Var, apply
 from attndsl.ir.ops.base import (
     Arguments,
@@ -282,6 +283,16 @@ class Attend(Op):
         if self.bias is None or self.score is not None or fields(self.bias):
             return False
         return taken_apart(self.bias) is not None
+
+    @cached_property
+    def bias_by_distance(self) -> bool:
+        """Whether the bias depends on how far a key is from its query alone, and on fields at most linearly.
+
+        Tiles moved together then have one bias; that of hidden pairs has no infinite derivative to fear.
+        """
+        if self.bias is None or self.score is not None:
+            return False
+        return of_distance(self.bias) and linear_in_fields(self.bias)
 
     @cached_property
     def paths(self) -> tuple[Path, ...] | None:

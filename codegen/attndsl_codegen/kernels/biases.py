@@ -14,6 +14,7 @@ from torch import Tensor
 from attndsl_codegen.kernels.fields import Field
 from attndsl_codegen.kernels.fused import fused_backward, fused_forward
 from attndsl_codegen.kernels.mechanism import Mechanism
+from attndsl_codegen.kernels.softmax import of_one_tile
 from attndsl_codegen.kernels.steps import Step
 
 NEGLIGIBLE = {torch.float32: 40.0, torch.float64: 80.0}
@@ -66,7 +67,8 @@ def step_bias(mechanism: type[Mechanism], at: dict[str, Any], step: Step) -> tup
         if float((shift.amax(-2) - shift.amin(-2)).max()) <= SPREAD:
             row = row - greatest.masked_fill(greatest == -torch.inf, 0.0)
             return folded(row, step), folded(shift, step).squeeze(-1)
-    return folded(bias_at(mechanism, at, step.i, step.j), step), None
+    places = of_one_tile(step.i, step.j) if mechanism.bias_by_distance else (step.i, step.j)
+    return folded(bias_at(mechanism, at, *places), step), None
 
 
 def bias_at(mechanism: type[Mechanism], at: dict[str, Any], i: list[Tensor], j: list[Tensor]) -> Tensor:

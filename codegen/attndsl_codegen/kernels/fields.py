@@ -33,15 +33,18 @@ class Field:
         return flat[batch, heads, index]
 
     def rectangle(self, a: Any, b: Any) -> Tensor:
-        """Values at all pairs of coordinates on two axes, one by query and one by key: slices, no lookups."""
+        """Values at all pairs of coordinates on two axes, one by query and one by key: slices, no lookups.
+
+        They are a copy, as those of lookups are: scores are computed in place.
+        """
         found = self.data
         for axis, coord in ((2, a), (3, b)):
             index = coord.flatten().clamp(0, found.shape[axis] - 1).to(found.device)
             if not torch.equal(index, torch.arange(found.shape[axis], device=index.device)):
                 found = found.index_select(axis, index)
         by_query = a.shape[-1] == b.shape[-2] == 1  # the first coordinate; a single place tells nothing
-        found = found if by_query else found.transpose(2, 3)
-        return found.unsqueeze(2)
+        found = found.clone() if found is self.data else found
+        return (found if by_query else found.transpose(2, 3)).unsqueeze(2)
 
     def number(self, *coords: Tensor | int) -> Tensor:
         """Token numbers of coordinates, clamped to the field's tokens."""

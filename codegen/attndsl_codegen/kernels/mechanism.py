@@ -27,6 +27,8 @@ class Mechanism(Protocol):
     query_steps: ClassVar[tuple[int, ...]]
     key_steps: ClassVar[tuple[int, ...]]
     """Into how many residue classes the axes are split; empty where none is."""
+    tile_origin: ClassVar[tuple[int, ...]]
+    """Per axis, how many slots of the first tile come before the first token; empty where none does."""
     varies_by_batch: ClassVar[bool]
     varies_by_head: ClassVar[bool]
     mask_fields: ClassVar[tuple[str, ...]]
@@ -43,6 +45,8 @@ class Mechanism(Protocol):
     """What is added to the score, or None: bias(*coordinates, at)."""
     separable_bias: ClassVar[bool]
     """Whether that is a term of the query plus a term of the key."""
+    bias_by_distance: ClassVar[bool]
+    """Whether it depends on how far a key is from its query alone, and linearly on the fields looked up."""
     causal: ClassVar[bool]
     """Whether keys up to the query are visible, where no others are hidden: for contracted products."""
     decay: ClassVar[Any]

@@ -52,8 +52,9 @@ def make_plan(
         at: sizes, and the fields that the mask depends on.
         query_tile: the mechanism's of the forward or of the backward pass.
     """
-    query = Bricks(extents[0], query_tile, mechanism.query_steps, at.get("offset", 0))
-    key = Bricks(extents[1], mechanism.key_tile, mechanism.key_steps)
+    offset, origin = at.get("offset", 0), mechanism.tile_origin
+    query = Bricks(extents[0], query_tile, mechanism.query_steps, offset, origin=origin)
+    key = Bricks(extents[1], mechanism.key_tile, mechanism.key_steps, origin=origin)
     layers = torch.cartesian_prod(
         torch.arange(batch if mechanism.varies_by_batch else 1),
         torch.arange(heads if mechanism.varies_by_head else 1),
@@ -129,7 +130,6 @@ def visible_tiles(
     axes = len(query.grid)
     sizes = torch.tensor(query.tile + key.tile)
     last = torch.tensor(query.grid + key.grid) - 1
-    edge = key.ragged
     lo, hi = torch.zeros_like(last)[None], last[None]
     if within is not None:
         lo, hi = within
@@ -142,7 +142,7 @@ def visible_tiles(
             torch.as_tensor(answer).expand(len(lo))
             for answer in mechanism.bounds(*boxes, at_rows(mechanism, at, layer))
         )
-        must = must & ~((hi == last)[:, axes:] & edge).any(-1)  # empty slots need a mask
+        must = must & ~key.empty_slots(lo[:, axes:], hi[:, axes:])  # empty slots need a mask
         done = must | (may & (lo == hi).all(-1))
         found.append((layer[done], lo[done], hi[done], must[done]))
         split = may & ~done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,23 @@ LAYOUTS = 8
 
 SCORES = 1 << 22
 """Scores held at a time where they are computed in torch."""
+
+
+class Masked(NamedTuple):
+    """The hidden pairs of some queries.
+
+    Attributes:
+        keys: the key slots from the first that is hidden from some query to the last.
+        pairs: which of these keys are hidden, (1 or tiles, queries, keys).
+    """
+
+    keys: slice
+    pairs: Tensor
+
+    def fill_(self, s: Tensor, value: float) -> Tensor:
+        """`s` (..., tiles, queries, keys) with a value in place of those of hidden pairs."""
+        s[..., self.keys].masked_fill_(self.pairs, value)
+        return s
 
 
 class Step:
@@ -82,19 +100,25 @@ class Step:
 
     def release(self) -> None:
         """Forgets what is large and of use to this step alone."""
-        for name in ("i", "j") if self.keeps else ("i", "j", "visible", "hidden"):
+        for name in ("i", "j") if self.keeps else ("i", "j", "masked", "hidden"):
             self.__dict__.pop(name, None)
 
     @cached_property
-    def visible(self) -> Tensor | None:
-        """Which pairs are visible, (1 or tiles, queries, keys); None if all are."""
+    def masked(self) -> Masked | None:
+        """The hidden pairs; None if there are none."""
         if self.first is not None:
-            return self.first.visible
+            return self.first.masked
         classes = self.group.classes
         if classes is None:
             return None
-        visible = self.plan.masks.index_select(0, classes.flatten()).unflatten(0, classes.shape)
-        return visible.transpose(1, 2).flatten(2).to(self.device)
+        found = self.partial.tolist()
+        if not found:
+            return None
+        start, stop = found[0], found[-1] + 1
+        classes, slots = classes[:, start:stop], self.plan.key.slots
+        hidden = ~self.plan.masks.index_select(0, classes.flatten()).unflatten(0, classes.shape)
+        pairs = hidden.transpose(1, 2).flatten(2).to(self.device)
+        return Masked(slice(start * slots, stop * slots), pairs)
 
     @cached_property
     def hidden(self) -> Tensor | None:
@@ -124,10 +148,10 @@ class Step:
         rows = max(1, SCORES // max(1, self.layers[0] * self.layers[1] * tiles * keys))
         return [slice(start, start + rows) for start in range(0, queries, rows)]
 
-    def slots_of(self, part: slice) -> tuple[list[Tensor], Tensor | None]:
-        """Coordinates of some of the query slots, and which of their pairs are visible."""
-        visible = None if self.visible is None else self.visible[:, part]
-        return [coord[:, part] for coord in self.i], visible
+    def slots_of(self, part: slice) -> tuple[list[Tensor], Masked | None]:
+        """Coordinates of some of the query slots, and which of their pairs are hidden."""
+        masked = self.masked and Masked(self.masked.keys, self.masked.pairs[:, part])
+        return [coord[:, part] for coord in self.i], masked
 
 
 class Operand:

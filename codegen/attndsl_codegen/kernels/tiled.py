@@ -199,8 +199,8 @@ def plain_forward(
     q, k, v = (t.unflatten(0, step.layers) for t in tensors)
     at, found = at_step(at, step), []
     for part in step.query_parts():
-        i, visible = step.slots_of(part)
-        found.append(softmax_forward(mechanism, at, q[..., part, :], k, v, i, step.j, visible))
+        i, masked = step.slots_of(part)
+        found.append(softmax_forward(mechanism, at, q[..., part, :], k, v, i, step.j, masked))
     out, lse = (torch.cat(pieces, 3) for pieces in zip(*found))
     return out.flatten(0, 1), lse.flatten(0, 1)
 
@@ -216,20 +216,17 @@ def plain_backward(
     """Gradients of a step's q, k and v, and of the fields; scores are computed anew."""
     mechanism, dtype = ctx.mechanism, ctx.at["real dtype"]
     leaves = tuple(field.to(dtype).detach().requires_grad_() for field in real_fields)
-    if real_fields:
-        with torch.enable_grad():  # slices of the fields must stay connected to the leaves
-            at = at_step(with_fields(mechanism, ctx.at, leaves), step)
-    else:
-        at = at_step(ctx.at, step)
+    with torch.set_grad_enabled(bool(leaves)):  # slices of the fields must stay connected to the leaves
+        at = at_step(with_fields(mechanism, ctx.at, leaves), step)
     q, k, v, o, lse, g, g_lse = (t.unflatten(0, step.layers) for t in (*parts, *saved, *upstream))
     grad_q, grad_k, grad_v = (torch.zeros(t.shape, dtype=dtype, device=t.device) for t in (q, k, v))
     field_grads = [torch.zeros_like(leaf) for leaf in leaves]
     for part in step.query_parts():
-        i, visible = step.slots_of(part)
+        i, masked = step.slots_of(part)
         results = o[..., part, :], lse[..., part]
         gradients = g[..., part, :], g_lse[..., part]
         grads = softmax_backward(
-            mechanism, at, leaves, q[..., part, :], k, v, i, step.j, visible, results, gradients
+            mechanism, at, leaves, q[..., part, :], k, v, i, step.j, masked, results, gradients
         )
         grad_q[..., part, :] = grads[0]
         grad_k += grads[1]

@@ -27,6 +27,8 @@ class Bricks:
         steps: into how many residue classes each axis is split; empty if none is.
         offset: where the coordinates of a single axis start: the queries of a decoding step.
         clipped: whether tiles larger than the grid shrink to it.
+        origin: per axis, the slots of the first tile that are left empty in front of the first token; empty
+            if there are none.
     """
 
     def __init__(
@@ -36,11 +38,15 @@ class Bricks:
         steps: tuple[int, ...] = (),
         offset: int = 0,
         clipped: bool = True,
+        origin: tuple[int, ...] = (),
     ) -> None:
         self.extents, self.residues, self.offset = extents, steps, offset
         self.cells, self.starts = extents, (offset,) * len(extents)
         if steps:
             self.cells, self.starts = split_axes(extents, steps, offset)
+        self.origin = origin or (0,) * len(self.cells)
+        self.cells = tuple(cell + empty for cell, empty in zip(self.cells, self.origin))
+        self.starts = tuple(start - empty for start, empty in zip(self.starts, self.origin))
         self.tile = tuple(min(size, cell) if clipped else size for size, cell in zip(tile, self.cells))
         self.grid = tuple(-(-cell // size) for cell, size in zip(self.cells, self.tile))
         self.count = math.prod(self.grid)
@@ -56,12 +62,17 @@ class Bricks:
             sides[at - 1] |= extent % step != 0
         return torch.tensor(sides)
 
+    def empty_slots(self, lo: Tensor, hi: Tensor) -> Tensor:
+        """Which ranges of tiles, bounds inclusive and (ranges, sides), have slots without a token."""
+        at_end = (hi == torch.tensor(self.grid) - 1) & self.ragged
+        return (at_end | ((lo == 0) & (torch.tensor(self.origin) > 0))).any(-1)
+
     def box(self, lo: Tensor, hi: Tensor) -> list[Range]:
         """The places covered by ranges of tiles, per side; `lo` and `hi` are (ranges, sides)."""
-        sides = zip(lo.unbind(-1), hi.unbind(-1), self.tile, self.cells, self.starts)
+        sides = zip(lo.unbind(-1), hi.unbind(-1), self.tile, self.cells, self.starts, self.origin)
         return [
-            Range(start + a * size, start + ((b + 1) * size - 1).clamp(max=cell - 1))
-            for a, b, size, cell, start in sides
+            Range(start + (a * size).clamp(min=empty), start + ((b + 1) * size - 1).clamp(max=cell - 1))
+            for a, b, size, cell, start, empty in sides
         ]
 
     def coordinates(self, tiles: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -69,12 +80,13 @@ class Bricks:
         places: list[Tensor] = []
         exists = torch.ones((*tiles.shape, self.slots), dtype=torch.bool)
         slot, inner_tiles, inner_slots = torch.arange(self.slots), self.count, self.slots
-        for size, count, cell, start in zip(self.tile, self.grid, self.cells, self.starts):
+        sides = zip(self.tile, self.grid, self.cells, self.starts, self.origin)
+        for size, count, cell, start, empty in sides:
             inner_tiles, inner_slots = inner_tiles // count, inner_slots // size
             first = (tiles // inner_tiles % count * size).unsqueeze(-1)
             place = first + slot // inner_slots % size
-            exists &= place < cell
-            places.append(place.clamp(max=cell - 1) + start)
+            exists &= (place >= empty) & (place < cell)
+            places.append(place.clamp(empty, cell - 1) + start)
         if self.residues:
             return self.joined(places, exists)
         return places, exists
@@ -98,15 +110,17 @@ class Bricks:
         return number
 
     def run(self) -> int:
-        """How many consecutive tokens tiles consist of: a divisor of last side and last extent."""
-        return 1 if self.residues else math.gcd(self.tile[-1], self.extents[-1])
+        """How many consecutive tokens tiles consist of: a divisor of last side, last extent and origin."""
+        return 1 if self.residues else math.gcd(self.tile[-1], self.extents[-1], self.origin[-1])
 
     def runs(self, tiles: Tensor, run: int) -> Tensor:
         """The numbers of the runs of `run` tokens of each tile, (*tiles, slots / run), all inside."""
         if run == 1:
             return self.tokens(self.coordinates(tiles)[0])
         coarse = Bricks(
-            (*self.extents[:-1], self.extents[-1] // run), (*self.tile[:-1], self.tile[-1] // run)
+            (*self.extents[:-1], self.extents[-1] // run),
+            (*self.tile[:-1], self.tile[-1] // run),
+            origin=(*self.origin[:-1], self.origin[-1] // run),
         )
         return coarse.tokens(coarse.coordinates(tiles)[0])
 
