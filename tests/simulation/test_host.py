@@ -296,3 +296,12 @@ def test_device_files_of_cpus_are_checked():
     text = (Path(attndsl.__file__).parent / "simulation/devices/cpu.toml").read_text()
     with pytest.raises(attndsl.AttnError, match="score_ns"):
         read_device("x", text.replace("score_ns", "score"))
+
+
+def test_old_device_files_of_cpus_are_to_be_measured_again(tmp_path, capsys):
+    text = (Path(attndsl.__file__).parent / "simulation/devices/cpu.toml").read_text()
+    path = tmp_path / "old.toml"
+    for old in (text.replace("far_ns", "# far_ns"), text + "spent_ns = 3\n"):
+        path.write_text(old)
+        assert main(["simulate", "sliding", "--device", str(path)]) == 1
+        assert "attndsl calibrate" in capsys.readouterr().err
