@@ -253,6 +253,8 @@ class ProgramChecker:
         if name.name not in known:
             remedy = suggest(name.name, known) if known else "only parameters of the attention can be tuned"
             raise fail(p.UnknownName("parameter", name.name, remedy), name.span)
+        if name.name not in self.work.frame.names:
+            return  # a wrong value was given, which is an error already
         choices = self.work.expressions.value(statement.values, self.work.frame)
         if not isinstance(choices, tuple):
             remedy = f"write: tune {name.name} in (1, 2, 4)"

@@ -2,18 +2,23 @@
 
     score      s + c (D + Dv)          softmax, and both products; less in large query tiles
     query      r                       per query of a tile: normalised and written; gathered and scattered
-               where queries are not consecutive; twice, and merged, where full keys are computed apart
+               where queries are not consecutive
     key        l + g (D + Dv) + u / run      per key of a query tile: read where it is, or gathered in runs;
                more where keys of a tile exceed the cache of a core, or have a row of biases
     step       once for as many query tiles, with equally many keys, as the workspace holds; more where
                biases or scores are tensors of their own
-    mask       per score, where pairs are hidden; per number, where many masks are made anew at every call
+    mask       per score, where pairs are hidden; of partial tiles alone, where full keys are computed apart,
+               and queries come twice and are merged; per number, where many masks are made anew at every call
     output     once per byte that the process has not touched before
 
 Costs of scores, queries and keys are measured on PyTorch's fused CPU attention, which runs the tiles. Scores
 that a function or a table of fields changes are held in memory; theirs, and those of steps, are measured on
 generated code. A bias that is a term of the query plus a term of the key is one row for a tile; others are a
 number per pair. Of either, keys that have no weight to speak of are hidden.
+
+Where tokens are found alike, more tiles, or partial ones in place of full ones, are never faster here. On a
+CPU they may be: tiles that become alike share their steps (see `groups.py`), and `FULL_KEYS` are computed
+apart, even if their masks cost less; here they cost the less of both.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from numpy.typing import NDArray
 
 from attndsl.simulation.costs import Host
 from attndsl.simulation.cycles import TileCycles, TileKind
+from attndsl.simulation.groups import group_cost
 
 MIDDLE_TILE, LARGE_TILE = 192, 768
 """Query tiles from which PyTorch's fused attention takes 64 and 256 queries at a time instead of 32."""
@@ -32,8 +38,8 @@ WORKSPACE = 1 << 21
 """Bytes of keys that a step gathers, or of queries where keys are read in place."""
 FULL_KEYS = 256
 """Keys beyond so many that all queries of a tile see are computed apart, without a mask."""
-SHARED, HELD_MASK = 4, 1 << 18
-"""Unless so many query tiles have a mask in common that is no larger than so many scores."""
+SHARED = 4
+"""So many query tiles that have a mask in common keep it."""
 MERGING = 4
 """Passes over outputs of queries whose full keys are computed apart: both weighted, added, written."""
 MAKING = 3
@@ -48,7 +54,9 @@ KEPT = 1 << 24
 FLOAT = 4
 
 
-Visited = list[tuple[NDArray[np.int64], NDArray[np.int64], int]]
+Keys = NDArray[np.int64]
+"""Numbers of key tiles, one per query tile."""
+Visited = list[tuple[Keys, Keys, int]]
 """Per class of heads the full and the partial key tiles of every query tile, and how many heads it has."""
 
 
@@ -62,11 +70,8 @@ class Access:
         anew: the share of them that the query tile before did not gather.
         whole: all queries see all keys, and nothing is planned.
         query_run: consecutive queries of a tile that are copied together; 0 where they are used in place.
-        apart: the share of query tiles whose full keys are computed apart from the masked ones.
         remade: the share of masked query tiles whose masks serve few others; many such masks are made anew
             at every call.
-        kinds: per class of heads, how many kinds of query tiles there are, by the number of their full and of
-            their partial key tiles; as many as there may be where it is not known.
     """
 
     in_place: bool = True
@@ -74,9 +79,7 @@ class Access:
     anew: float = 1.0
     whole: bool = False
     query_run: int = 0
-    apart: float = 0.0
     remade: float = 0.0
-    kinds: tuple[int, ...] = ()
 
 
 READ_IN_PLACE = Access()
@@ -138,36 +141,48 @@ def host_time(
     tiles = sum(len(full) * repeats for full, _, repeats in visited)
     keys = sum(int((full + partial).sum()) * repeats for full, partial, repeats in visited) * kind.keys
     queries = tiles * kind.queries
-    remade = _made_every_call(kind, access, visited)
-    for at, (full, partial, repeats) in enumerate(visited):
-        under_masks = _under_masks(kind, full, partial)
-        masks += under_masks * (repeats * cost.mask + remade * _made_seconds(host))
+    key = _key_seconds(host, kind, access)
+    tile = kind.keys * (kind.queries * (cost.tensor + cost.exp + cost.issue) + key.sides + key.gathers)
+    made = _made_every_call(kind, access, visited) * _made_seconds(host)
+    for full, partial, repeats in visited:
+        masks += _mask_seconds(host, kind, full, partial, repeats, repeats * cost.mask + made)
         layers = repeats if len(visited) > 1 else 1  # where masks differ by head, each has a plan of its own
-        most = access.kinds[at] if access.kinds else len(full)
-        steps += 1e-6 * _steps(host, kind, access, full + partial, repeats, layers, most)
-    backward = kind.direction == "bwd"
-    sides = 1e-9 * (queries * host.query_ns + keys * host.key_ns) * (2 if backward else 1)
-    sides += _far_seconds(host, kind, visited) * (2 if backward else 1)
-    if kind.row_bias:  # lengths of queries and keys, and a row of biases
-        sides += (
-            1e-9
-            * host.element_ns
-            * (keys * (HIDING + kind.score.passes) + (keys + queries) * kind.widths.score)
-        )
-    sides += 1e-9 * queries * access.apart * (host.query_ns + MERGING * kind.widths.value * host.element_ns)
-    moved = FLOAT * kind.widths.both * keys
-    gathers = 0.0
-    if not access.in_place:
-        gathers += moved / (host.gather_gbps * 1e9) + 1e-9 * 2 * keys / access.run * host.run_ns
-        gathers *= 1.0 if backward else access.anew
+        steps += _step_seconds(host, kind, access, full + partial, repeats, layers, tile)
+    twice = 2 if kind.direction == "bwd" else 1
+    sides = 1e-9 * queries * host.query_ns * twice + keys * key.sides
+    sides += _far_seconds(host, kind, visited) * twice
+    if kind.row_bias:  # lengths of queries
+        sides += 1e-9 * host.element_ns * queries * kind.widths.score
+    gathers = keys * key.gathers
     if access.query_run:
         gathers += FLOAT * kind.widths.both * queries / (host.gather_gbps * 1e9)
         gathers += 1e-9 * 2 * queries / access.query_run * host.run_ns
-    if backward:
-        gathers += moved / (host.scatter_gbps * 1e9)
     scores = keys * kind.queries * (cost.tensor + cost.exp + cost.issue)
-    fresh = outputs * (3.0 if backward else 1.0) / (host.fresh_gbps * 1e9)
+    fresh = outputs * (3.0 if twice == 2 else 1.0) / (host.fresh_gbps * 1e9)
     return HostTime(scores, masks, sides, gathers, steps + fresh)
+
+
+@dataclass(frozen=True)
+class KeySeconds:
+    """Seconds for a key of a query tile, besides those for its scores."""
+
+    sides: float
+    gathers: float
+
+
+def _key_seconds(host: Host, kind: TileKind, access: Access) -> KeySeconds:
+    backward = kind.direction == "bwd"
+    sides = host.key_ns * (2 if backward else 1)
+    if kind.row_bias:  # its length, and the row of biases
+        sides += host.element_ns * (HIDING + kind.score.passes + kind.widths.score)
+    moved = FLOAT * kind.widths.both
+    gathers = 0.0
+    if not access.in_place:
+        gathers = moved / host.gather_gbps + 2 / access.run * host.run_ns
+        gathers *= 1.0 if backward else access.anew
+    if backward:
+        gathers += moved / host.scatter_gbps
+    return KeySeconds(1e-9 * sides, 1e-9 * gathers)
 
 
 def _far_seconds(host: Host, kind: TileKind, visited: Visited) -> float:
@@ -178,7 +193,7 @@ def _far_seconds(host: Host, kind: TileKind, visited: Visited) -> float:
     return 1e-9 * host.far_ns * sum(far)
 
 
-def _under_masks(kind: TileKind, full: NDArray[np.int64], partial: NDArray[np.int64]) -> float:
+def _under_masks(kind: TileKind, full: Keys, partial: Keys) -> float:
     """Scores of masked query tiles, of one head; of many full keys most are computed apart."""
     tiles = (np.minimum(full, FULL_KEYS // kind.keys) + partial)[partial > 0]
     return float(tiles.sum()) * kind.queries * kind.keys
@@ -195,51 +210,39 @@ def _made_seconds(host: Host) -> float:
     return 2 * FLOAT / (host.fresh_gbps * 1e9) + 1e-9 * MAKING * host.element_ns
 
 
-def tile_kinds(visited: Visited) -> tuple[int, ...]:
-    """How many kinds of query tiles every class of heads has, by their full and their partial key tiles."""
-    return tuple(len(np.unique(np.stack([full, partial]), axis=1).T) for full, partial, _ in visited)
+def _mask_seconds(host: Host, kind: TileKind, full: Keys, partial: Keys, repeats: int, score: float) -> float:
+    """Seconds for the masks of one class of heads, at so many seconds per score of all of these.
 
-
-def share_apart(kind: TileKind, visited: Visited) -> float:
-    """The share of query tiles whose full keys are computed apart: those with large masks that hide little.
-
-    Args:
-        visited: per class of heads the full and the partial key tiles of every query tile, and its heads.
+    Of a query tile all scores have a mask, or those of partial tiles have, and full ones are computed apart.
     """
-    if kind.held or (kind.score.passes + kind.score.look_ups > 0 and not kind.row_bias):
-        return 0.0  # something is read for all pairs anyway
-    apart, tiles = 0.0, 0
-    for full, partial, repeats in visited:
-        keys = (full + partial) * kind.keys
-        _, kind_of, members = np.unique(
-            keys * (1 + partial.max()) + partial, return_inverse=True, return_counts=True
-        )
-        held = (members[kind_of] >= SHARED) & (keys * kind.queries <= HELD_MASK)
-        large = (partial > 0) & (full * kind.keys >= np.maximum(FULL_KEYS, keys // 2)) & ~held
-        apart, tiles = apart + float(large.sum()) * repeats, tiles + len(full) * repeats
-    return apart / max(tiles, 1)
+    tile = score * kind.queries * kind.keys
+    apart = host.query_ns + MERGING * kind.widths.value * host.element_ns
+    every_pair = kind.held or (kind.score.passes + kind.score.look_ups > 0 and not kind.row_bias)
+    most = float("inf") if every_pair else 1e-9 * repeats * kind.queries * apart
+    return float((partial * tile + np.minimum(full * tile, most))[partial > 0].sum())
 
 
-def _steps(
+def _step_seconds(
     host: Host,
     kind: TileKind,
     access: Access,
-    visited: NDArray[np.int64],
+    visited: Keys,
     repeats: int,
     layers: int,
-    kinds: int,
+    tile: float,
 ) -> float:
-    """Microseconds of the steps of one class of heads, `layers` of which are planned apart.
+    """Seconds of the steps of one class of heads, `layers` of which are planned apart.
 
-    Query tiles with equally many keys are computed together, as many as fill the workspace. How many such
-    numbers there are is bounded by the tiles and by the largest one, a bound that never falls with more keys,
-    and by the kinds of tiles where they are known: fewer, if more keys make tiles alike.
+    Query tiles with equally many keys are computed together, as many as fill the workspace.
+
+    Args:
+        tile: seconds of one key tile more.
     """
     if access.whole:
-        return host.step_us
+        return 1e-6 * host.step_us
+    dearer = host.held_step_us if kind.held else host.biased_step_us if kind.row_bias else 0.0
+    step = 1e-6 * max(host.step_us, dearer)
     queries = access.in_place and kind.direction == "fwd"
     tokens = len(visited) * kind.queries if queries else int(visited.sum()) * kind.keys
     filled = repeats * tokens * max(kind.widths.score, 1) * FLOAT / WORKSPACE
-    groups = layers * min(int((visited > 0).sum()), int(visited.max(initial=0)), kinds)
-    dearer = host.held_step_us if kind.held else host.biased_step_us if kind.row_bias else 0.0
-    return max(1.0, groups, filled) * max(host.step_us, dearer)
+    return max(step * max(1.0, filled), group_cost(visited, layers * step, repeats * tile))

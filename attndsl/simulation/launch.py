@@ -22,10 +22,10 @@ def makespan(durations: NDArray[np.float64], slots: int) -> float:
     longest = float(durations.max())
     if len(durations) <= slots:
         return longest
+    if len(durations) > EXACT_ITEMS:  # equal ones, too: with one more of them shorter it would be longer
+        return float(durations.sum()) / slots + longest
     if float(durations.min()) == longest:
         return longest * -(-len(durations) // slots)
-    if len(durations) > EXACT_ITEMS:
-        return float(durations.sum()) / slots + longest
     ends = [0.0] * slots
     for duration in durations.tolist():
         heapreplace(ends, ends[0] + duration)

@@ -25,9 +25,10 @@ class BadDevice(Problem):
 
     code: ClassVar[str] = "E902"
     title: ClassVar[str] = "the device file of `{name}` cannot be used: {reason}"
-    help: ClassVar[str] = "start from one of the files that come with attndsl"
+    help: ClassVar[str] = "{remedy}"
     name: str
     reason: str
+    remedy: str = "start from one of the files that come with attndsl"
 
 
 @dataclass(frozen=True)

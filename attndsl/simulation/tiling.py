@@ -14,7 +14,7 @@ from attndsl.simulation.attention import AttendWork
 from attndsl.simulation.compiled import CompiledAttend
 from attndsl.simulation.counts import Fields, count_tiles
 from attndsl.simulation.cycles import TileKind
-from attndsl.simulation.host import READ_IN_PLACE, Access, share_apart, tile_kinds
+from attndsl.simulation.host import READ_IN_PLACE, Access
 from attndsl.simulation.operators import count_of, widths_of
 from attndsl.simulation.setting import Setting
 from attndsl.simulation.slots import score_cost
@@ -76,11 +76,7 @@ def tiled_work(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields
     counts = count_tiles(attend, sizes, query, key, heads, fields)
     kind = tile_kind(attend, sizes, setting, prod(tiles[0]), prod(tiles[1]))
     kind = replace(kind, compiled=found.compiled)
-    access = found.access
-    if setting.device.host is not None and not access.whole:
-        visited = [(part.full, part.partial, part.heads) for part in counts.classes]
-        access = replace(access, apart=share_apart(kind, visited), kinds=tile_kinds(visited))
-    return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted, access)
+    return AttendWork(counts, kind, setting.batch, min(setting.kv_heads, heads), found.permuted, found.access)
 
 
 def counted(found: Tiling, sizes: Mapping[str, int], setting: Setting, fields: Fields) -> Planned:

@@ -86,7 +86,7 @@ def waterfall(
     losses = tuple(
         Loss(name, after / before, why)
         for (name, why), before, after in zip(_reasons(parts, on_host), steps, steps[1:])
-        if before > 0 and abs(after / before - 1) > 5e-4
+        if before > 0 and after > 0 and abs(after / before - 1) > 5e-4  # a mask may show nothing
     )
     return Waterfall(
         flop_bound,

@@ -98,3 +98,9 @@ def test_an_attention_is_chosen_by_name():
         load_text(text, attention="xyz")
     with pytest.raises(AttnError, match="choose one with --attention: a, other"):
         load_text(text)
+
+
+def test_a_wrong_value_of_a_parameter_that_is_tuned_is_an_error():
+    text = SPEC.replace("  tokens", "  tune sizes in ((1, 2), (3, 4))\n  tokens", 1)
+    with pytest.raises(AttnError, match="give a tuple of 2 values"):
+        load_text(text, given={"sizes": 1})

@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import attndsl
@@ -16,6 +17,7 @@ from attndsl.cli.main import main
 from attndsl.language import load_text
 from attndsl.planning.host import plan_on_host
 from attndsl.planning.plan import plan_program
+from attndsl.simulation import groups as step_groups
 from attndsl.simulation import host
 from attndsl.simulation.attention import AttendWork, attend_time
 from attndsl.simulation.costs import Host
@@ -33,33 +35,54 @@ RATES = {"gather_gbps", "fresh_gbps", "scatter_gbps"}
 """Costs of which more is better."""
 kinds = st.lists(st.sampled_from([0, 1, 2]), min_size=24, max_size=24)
 """Six query tiles against four key tiles: empty, full, partial."""
-PLANNED = Access(in_place=False, run=2, query_run=4, apart=0.5, remade=0.5, kinds=(2,))
+PLANNED = Access(in_place=False, run=2, query_run=4, anew=0.5, remade=0.5)
 accesses = st.sampled_from([Access(), Access(in_place=False, run=2), Access(whole=True), PLANNED])
 KEPT = 1 << 17
 """Bytes of masks that stay: of these few tiles, some may have more."""
 directions = st.sampled_from(["fwd", "bwd"])
 
 
-def seconds(tiles, access, direction, device, queries=64, held=False, row_bias=False):
-    """The time of one attend of three heads."""
-    tiles = np.array(tiles).reshape(6, 4)
-    full, partial = (tiles == 1).sum(1), (tiles == 2).sum(1)
-    found = ClassCounts(3, int((tiles > 0).sum()) * 1000, full, partial, 4.0)
-    layouts = Brick((6 * queries,), (queries,)), Brick((4 * 64,), (64,))
-    kind = TileKind(queries, 64, Widths(64, 64), PairCost(2.0), "float32", direction, held, row_bias)
-    work = AttendWork(TileCounts(*layouts, (found,)), kind, 1, 3, False, access)
+def seconds(tiles, access, direction, device, queries=64, held=False, row_bias=False, keys=64, other=None):
+    """The time of one attend of three heads; with `other`, of three with one mask and three with another."""
+    classes = [found_tiles(some) for some in (tiles, other) if some is not None]
+    layouts = Brick((6 * queries,), (queries,)), Brick((4 * keys,), (keys,))
+    kind = TileKind(queries, keys, Widths(64, 64), PairCost(2.0), "float32", direction, held, row_bias)
+    work = AttendWork(TileCounts(*layouts, tuple(classes)), kind, 1, 3 * len(classes), False, access)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "KEPT", KEPT)
         return attend_time(work, device, PROFILES["attndsl"]).total
 
 
-@given(kinds, kinds, accesses, directions, st.booleans())
-@settings(max_examples=100, deadline=None)
-def test_more_tiles_or_fewer_full_ones_are_never_faster(tiles, more, access, direction, row_bias):
+def found_tiles(tiles):
+    """The counts of three heads."""
+    tiles = np.array(tiles).reshape(6, 4)
+    full, partial = (tiles == 1).sum(1), (tiles == 2).sum(1)
+    return ClassCounts(3, int((tiles > 0).sum()) * 1000, full, partial, 4.0)
+
+
+NEARLY_ALIKE = [1] * 23 + [0]
+ALIKE_BUT_PARTIAL = [2] + [1] * 23
+"""Alike, all tiles are computed in one step, and none has a mask."""
+
+
+@given(kinds, kinds, accesses, directions, st.booleans(), st.booleans(), st.sampled_from([4, 64, 512]))
+@example(NEARLY_ALIKE, [1] * 24, Access(), "fwd", False, False, 64)
+@example([1] * 20 + [0] * 4, [1] * 24, Access(), "fwd", True, True, 64)
+@example([1] * 24, ALIKE_BUT_PARTIAL, Access(), "fwd", False, False, 64)
+@settings(max_examples=200, deadline=None)
+def test_more_tiles_or_fewer_full_ones_are_never_faster(
+    tiles, more, access, direction, row_bias, second, keys
+):
+    """Groups of query tiles and masks are what the simulator makes of the same tiles."""
     device = load_device("cpu")
     harder = [max(pair) for pair in zip(tiles, more)]
-    times = [seconds(found, access, direction, device, row_bias=row_bias) for found in (tiles, harder)]
-    assert times[0] <= times[1] * (1 + 1e-12)
+    before, after = (
+        seconds(
+            found, access, direction, device, row_bias=row_bias, keys=keys, other=more if second else None
+        )
+        for found in (tiles, harder)
+    )
+    assert before <= after * (1 + 1e-12)
 
 
 @given(kinds, accesses, directions, st.sampled_from([f.name for f in fields(Host)]), st.floats(1.1, 4.0))
@@ -68,7 +91,7 @@ def test_a_machine_that_is_better_in_one_cost_is_never_slower(tiles, access, dir
     device = load_device("cpu")
     value = getattr(device.host, name)
     better = replace(device.host, **{name: value * factor if name in RATES else value / factor})
-    for how in ((64, False, False), (64, False, True), (256, False, False), (1024, True, False)):
+    for how in ((64, False, False), (64, False, True), (256, False, False, 4), (1024, True, False)):
         before = seconds(tiles, access, direction, device, *how)
         after = seconds(tiles, access, direction, replace(device, host=better), *how)
         assert after <= before * (1 + 1e-12)
@@ -84,7 +107,7 @@ def test_tiles_are_those_of_the_generated_file(name):
 
 def test_the_model_knows_when_the_generated_file_computes_keys_apart_and_how_many_it_gathers():
     assert (host.FULL_KEYS, host.WORKSPACE) == (groups.FULL_KEYS, steps.WORKSPACE)
-    assert (host.SHARED, host.HELD_MASK, host.KEPT) == (groups.SHARED, groups.HELD_MASK, steps.KEPT)
+    assert (host.SHARED, host.KEPT) == (groups.SHARED, steps.KEPT)
 
 
 @pytest.mark.parametrize(
@@ -103,23 +126,22 @@ def test_tiles_in_a_column_gather_only_what_is_new(spec, sizes, share):
 
 
 @pytest.mark.parametrize(
-    ("spec", "sizes", "query_run", "apart", "remade"),
+    ("spec", "sizes", "query_run", "remade"),
     [
-        ("causal", {"n": 2048}, 0, 7 / 8, 0.0),  # the first tile sees no full key tile
-        ("sliding", {"n": 8192}, 0, 0.06, 0.1),  # a mask that most tiles have stays in the cache
-        ("dilated", {"n": 2048}, 1, 0.0, 1.0),  # four tiles, two masks of two tiles each
-        ("neighborhood2d", {"h": 64, "w": 128}, 8, 0.0, 0.12),
-        ("axial_rows", {"h": 64, "w": 128}, 0, 0.0, 0.0),
+        ("causal", {"n": 2048}, 0, 0.0),
+        ("sliding", {"n": 8192}, 0, 0.1),  # a mask that most tiles have stays in the cache
+        ("dilated", {"n": 2048}, 1, 1.0),  # four tiles, two masks of two tiles each
+        ("neighborhood2d", {"h": 64, "w": 128}, 8, 0.12),
+        ("axial_rows", {"h": 64, "w": 128}, 0, 0.0),
     ],
 )
-def test_what_a_plan_does_with_queries_and_masks_is_known(spec, sizes, query_run, apart, remade):
+def test_what_a_plan_does_with_queries_and_masks_is_known(spec, sizes, query_run, remade):
     """As the plans of the generated files, looked into."""
     sizes = {**sizes, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
     (planned,) = plan_on_host(attndsl.load(spec), sizes, make_setting("cpu"), {}, None).values()
     assert planned.work is not None
     access = planned.work.access
     assert access.query_run == query_run
-    assert access.apart == pytest.approx(apart, abs=0.02)
     assert access.remade == pytest.approx(remade, abs=0.06)
 
 
@@ -133,27 +155,53 @@ def test_a_bias_of_a_query_and_a_key_apart_is_a_row_as_in_the_generated_file(bia
     (planned,) = plan_on_host(program, sizes, make_setting("cpu"), {}, None).values()
     assert planned.work is not None
     assert planned.work.kind.row_bias == row == program.attends[0].op.separable_bias
-    assert (planned.work.access.apart > 0.5) == row  # full keys need no bias of every pair
 
 
-@pytest.mark.parametrize(
-    ("spec", "sizes", "kinds"),
-    [
-        ("causal", {"n": 2048}, (8,)),  # ever more keys
-        ("axial_rows", {"h": 64, "w": 128}, (1,)),
-        ("head_mixture", {"n": 4096}, (5, 9, 17, 33)),
-    ],
-)
-def test_kinds_of_query_tiles_are_counted(spec, sizes, kinds):
-    sizes = {**sizes, "heads": 8, "kv heads": 8, "q.width": 64, "k.width": 64, "v.width": 64}
-    (planned,) = plan_on_host(attndsl.load(spec), sizes, make_setting("cpu"), {}, None).values()
-    assert planned.work is not None
-    assert planned.work.access.kinds == kinds
+def test_alike_tiles_share_their_steps():
+    """As many pairs of tiles: alike, nearly so, and each another number of keys."""
+    device = load_device("cpu")
+    rows = [[2, 2, 2, 2], [1, 2, 2, 3], [0, 1, 3, 4]]
+    tiles = ([[1] * n + [0] * (4 - n) for n in (*row, 2, 2)] for row in rows)
+    times = [seconds(found, Access(), "fwd", device, 32, keys=16) for found in tiles]
+    assert times == sorted(times)
+    assert times[2] > 1.3 * times[0]
+
+
+def test_full_keys_have_masks_or_are_computed_apart():
+    """Those beyond what a mask is worth cost no more of it, unless scores are held in memory."""
+    device = load_device("cpu")
+    for held in (False, True):
+        masks = []
+        for full in (1, 2, 3):
+            tiles = [1] * full + [0] * (3 - full) + [2] + [0] * 20
+            found = [
+                seconds(some, Access(), "fwd", device, held=held, keys=4096)
+                for some in (tiles, [min(tile, 1) for tile in tiles])
+            ]
+            masks.append(found[0] - found[1])
+        assert (masks[2] - masks[1] < 1e-12) != held
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=5), st.floats(0.1, 8), st.floats(0.1, 3))
+@settings(max_examples=200, deadline=None)
+def test_bounds_of_groups_are_those_over_all_schedules(counts, group, unit):
+    """Cheapest with more tiles, dearest with fewer."""
+    sizes, members = np.unique([count for count in counts if count], return_counts=True)
+
+    def cost(other):
+        return group * len(set(other) - {0})
+
+    more = product(*(range(count, max(counts) + 1) if count else [0] for count in counts))
+    fewer = product(*(range(count + 1) for count in counts))
+    most = max(cost(other) - unit * (sum(counts) - sum(other)) for other in fewer)
+    least = min(cost(other) + unit * (sum(other) - sum(counts)) for other in more)
+    assert step_groups.least(sizes, members, group, unit) == pytest.approx(least)
+    assert step_groups.most(sizes, members, group, unit) == pytest.approx(most)
 
 
 @pytest.mark.parametrize(
     "worse",
-    [{"query_run": 8}, {"query_run": 1}, {"apart": 0.5}, {"remade": 0.5}],
+    [{"query_run": 8}, {"query_run": 1}, {"remade": 0.5}],
     ids=lambda entry: str(entry),
 )
 def test_what_a_plan_does_with_queries_and_masks_costs_time(worse):
@@ -248,3 +296,12 @@ def test_device_files_of_cpus_are_checked():
     text = (Path(attndsl.__file__).parent / "simulation/devices/cpu.toml").read_text()
     with pytest.raises(attndsl.AttnError, match="score_ns"):
         read_device("x", text.replace("score_ns", "score"))
+
+
+def test_old_device_files_of_cpus_are_to_be_measured_again(tmp_path, capsys):
+    text = (Path(attndsl.__file__).parent / "simulation/devices/cpu.toml").read_text()
+    path = tmp_path / "old.toml"
+    for old in (text.replace("far_ns", "# far_ns"), text + "spent_ns = 3\n"):
+        path.write_text(old)
+        assert main(["simulate", "sliding", "--device", str(path)]) == 1
+        assert "attndsl calibrate" in capsys.readouterr().err

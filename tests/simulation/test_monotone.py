@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attndsl.analysis.layout import Brick
+from attndsl.simulation import launch
 from attndsl.simulation.attention import AttendWork, attend_time
 from attndsl.simulation.counts import ClassCounts, TileCounts
 from attndsl.simulation.cycles import TileKind
@@ -69,10 +71,25 @@ def test_a_better_device_is_never_slower(tiles, heads, width, profile, direction
     assert attend_time(task, other, profile).total <= attend_time(task, device, profile).total * (1 + 1e-9)
 
 
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(1, 9), st.data())
-def test_list_scheduling_has_no_anomalies(durations, slots, data):
+@given(
+    st.lists(st.integers(0, 50), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.sampled_from([3, 1000]),
+    st.data(),
+)
+def test_list_scheduling_has_no_anomalies(durations, slots, exact, data):
+    """Nor have sums over so many items that they are not scheduled one by one."""
     shorter = [data.draw(st.integers(0, duration)) for duration in durations]
     durations, shorter = (np.array(d, dtype=float) for d in (durations, shorter))
-    assert makespan(shorter, slots) <= makespan(durations, slots)
-    assert makespan(durations, slots + 1) <= makespan(durations, slots)
-    assert makespan(durations, slots) >= max(durations.sum() / slots, durations.max())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "EXACT_ITEMS", exact)
+        found = makespan(durations, slots)
+        assert makespan(shorter, slots) <= found * (1 + 1e-12)
+        assert makespan(durations, slots + 1) <= found * (1 + 1e-12)
+    assert found >= max(durations.sum() / slots, durations.max()) * (1 - 1e-12)
+
+
+def test_many_equal_items_are_no_faster_than_with_a_shorter_one(monkeypatch):
+    monkeypatch.setattr(launch, "EXACT_ITEMS", 3)
+    equal = np.ones(12)
+    assert makespan(equal, 4) >= makespan(np.append(equal[1:], 0.5), 4)

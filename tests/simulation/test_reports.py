@@ -207,3 +207,9 @@ def test_a_formula_says_where_it_is_exact():
     assert attndsl.simulate(program, shape={"h": 128, "w": 128}, direction="both").complexity_error == (
         pytest.approx(cut.complexity_error)
     )
+
+
+@pytest.mark.parametrize("device", ["h100", "cpu"])
+def test_masks_that_show_nothing_are_simulated(device, capsys):
+    assert main(["simulate", "sliding", "--set", "radius=-1", "--device", device]) == 0
+    assert "predicted" in capsys.readouterr().out
