@@ -57,6 +57,12 @@ def test_programs_are_their_formulas():
     assert done.returncode == 0, done.stderr
 
 
+def test_parts_of_an_image_are_what_their_authors_compute():
+    """The script compares outputs and gradients, and fails where they differ."""
+    printed = run("benchmarks/partitions.py", "--quick")
+    assert len(re.findall(r"^\| (swin|maxvit_block|maxvit_grid|axial_rows) \|", printed, re.MULTILINE)) == 4
+
+
 def test_what_runs_on_triton():
     """Of the examples, all but those whose weights are a matrix, or never made."""
     printed = run("benchmarks/on_triton.py")
