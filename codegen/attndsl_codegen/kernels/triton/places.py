@@ -1,5 +1,8 @@
 """Bricks are read in place: the coordinates and the token of every slot of a tile, computed in the kernel."""
 
+# Triton takes defaults for constants.
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain

@@ -5,6 +5,9 @@ is read, and none is made. Elsewhere `visits` are the tables of a schedule: (row
 of rows by batch element and head, as for `plain`).
 """
 
+# Triton takes defaults for constants.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
