@@ -122,7 +122,7 @@ def rows_of_pairs(architectures: list[int]) -> list[dict[str, Any]]:
             widths = ("WIDTH", "VALUE_WIDTH", "CHANNELS", "VALUE_CHANNELS")
             fixed = {
                 **{"WHERE": hooks.where, "SHAPE": hooks.shape, "SLOPE": hooks.slope, "FIRST": first},
-                **{"QUERY_TILE": (chosen.queries,), "QUERY_STEP": (1,), "QUERIES": chosen.queries},
+                **{"QUERY_TILE": (chosen.queries,), "QUERY_STEP": None, "QUERIES": chosen.queries},
                 **{"ROWS": module.ROWS, "KEYS": chosen.keys, **dict.fromkeys(widths, width)},
                 **{"PRECISION": "ieee", "num_warps": chosen.warps, "num_stages": chosen.stages},
             }

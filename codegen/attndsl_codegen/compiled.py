@@ -69,14 +69,12 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         "architecture": case.architecture,
         "looks_up": bool(hooks.fields) or not (case.paired or is_softmax(module, mechanism)),
     }
-    known = signature(module.configuration).parameters
-    chosen = module.configuration(**{name: value for name, value in given.items() if name in known})
-    query_steps, key_steps = residues(mechanism)
-    split = max(*query_steps, *key_steps) > 1  # boxes were chosen for whole axes
-    boxes = (None, None) if split else (hooks.query_boxes, hooks.key_boxes)
+    chosen = accepted(module.configuration, **given)
+    steps = [getattr(mechanism, f"{side}_steps", ()) or None for side in ("query", "key")]
+    boxes = (hooks.query_boxes, hooks.key_boxes) if steps == [None, None] else (None, None)  # of whole axes
     query, key = (
-        asked or module.brick(slots, len(steps), boxes=sides)
-        for asked, slots, steps, sides in zip(case.tiles, chosen[:2], (query_steps, key_steps), boxes)
+        asked or accepted(module.brick, slots=slots, axes=axes, boxes=sides)
+        for asked, slots, axes, sides in zip(case.tiles, chosen[:2], axes_of(mechanism), boxes)
     )
     if case.paired:
         key = (module.ROWS, chosen.keys)
@@ -88,8 +86,8 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         "NORMALIZE": getattr(mechanism, "normalize", "softmax"),
         "QUERY_TILE": query,
         "KEY_TILE": key,
-        "QUERY_STEP": query_steps,
-        "KEY_STEP": key_steps,
+        "QUERY_STEP": steps[0],
+        "KEY_STEP": steps[1],
         "QUERIES": _slots(query),
         "ROWS": key[0],
         "KEYS": key[-1] if case.paired else _slots(key),
@@ -98,11 +96,19 @@ def constants_of(module: ModuleType, mechanism: Any, kernel: str, case: Case) ->
         "CHANNELS": module.padded(width),
         "VALUE_CHANNELS": module.padded(value_width),
         "PRECISION": "ieee",
+        "SEEN": hooks.queries_seen if kernel == "key gradient" else hooks.keys_seen,
+        "LAST_FIRST": hooks.last_first[kernel == "key gradient"],
         "ORDERED": None if getattr(mechanism, "same_labels", None) is None else case.ordered,
         "num_warps": chosen.warps,
         "num_stages": chosen.stages,
         **({} if kernel == "forward" else {"SLOPE": hooks.slope}),
     }
+
+
+def accepted(function: Any, **arguments: Any) -> Any:
+    """Calls a function of a file with those of the arguments that folding has left it."""
+    known = signature(function).parameters
+    return function(**{name: value for name, value in arguments.items() if name in known})
 
 
 def compile_attend(module: ModuleType, mechanism: Any, kernel: str, case: Case) -> list[Compiled]:
@@ -154,15 +160,20 @@ def is_softmax(module: ModuleType, mechanism: Any) -> bool:
 
 def operands_of(mechanism: Any, case: Case) -> Operands:
     """The types that the kernels of an attend are compiled for."""
-    query_steps, key_steps = residues(mechanism)
+    query_axes, key_axes = axes_of(mechanism)
     fields = (case.fields[name] for name in mechanism.gpu.fields)
     return Operands(
         DTYPES[case.dtype][0],
-        len(query_steps),
-        len(key_steps),
+        query_axes,
+        key_axes,
         tuple((ELEMENTS[kind], axes) for kind, axes in fields),
         all(width % 16 == 0 for width in case.widths),
     )
+
+
+def axes_of(mechanism: Any) -> tuple[int, int]:
+    """How many axes the queries, and the keys, of an attend have."""
+    return len(mechanism.query.axes), len(mechanism.key.axes)
 
 
 def residues(mechanism: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -10,13 +10,15 @@ from attndsl.ir.program import Program
 from attndsl.ir.tokens import SINGLE
 from attndsl_codegen.folding.known import SOMETHING, Values
 from attndsl_codegen.hooks import HookPrinter
+from attndsl_codegen.seen import Seen
 
 UNORDERED: dict[str, list[Any]] = {
     "candidates.ordered": [False],
     "orders": [None],
     "ORDERED": [None],
     "schedule.order": [None],
-    "schedule.layouts": [(None,)],
+    "run.orders": [None],
+    "run.layouts": [(None,)],
 }
 """Where no tokens go by labels."""
 
@@ -82,6 +84,7 @@ def _on_gpu(attends: list[HookPrinter]) -> dict[str, list[Any]]:
         return {}
     axes = [(len(hook.op.query_tokens.axes), len(hook.op.key_tokens.axes)) for hook in attends]
     roles = [hook.triton.roles for hook in attends]
+    boxes = [_present((hook.triton.boxes and hook.triton.boxes.query) or None) for hook in attends]
     slopes = [
         _present(role.get(lookup.slope_role))
         for hook, role in zip(attends, roles)
@@ -93,10 +96,27 @@ def _on_gpu(attends: list[HookPrinter]) -> dict[str, list[Any]]:
         "NORMALIZE": [hook.op.normalize for hook in attends],
         "SLOPE": [_present(role.get("slope")) for role in roles] + slopes,
         "OF_FACTOR": [lookup.of_factor for hook in attends for lookup in hook.triton.lookups],
-        "QUERY_STEP": [hook.steps[0] or (1,) * count for hook, (count, _) in zip(attends, axes)],
-        "KEY_STEP": [hook.steps[1] or (1,) * count for hook, (_, count) in zip(attends, axes)],
+        "QUERY_STEP": [hook.steps[0] or None for hook in attends],
+        "KEY_STEP": [hook.steps[1] or None for hook in attends],
+        "STEPS": [steps or None for hook in attends for steps in hook.steps],
+        "gpu.query_boxes": boxes,
+        "gpu.key_boxes": boxes,
+        **_seen([hook.triton.seen for hook in attends]),
         "len(TILE)": sorted({count for pair in axes for count in pair}),
         **({} if any(hook.same_labels for hook in attends) else UNORDERED),
+    }
+
+
+def _seen(attends: list[tuple[Seen, Seen] | None]) -> dict[str, list[Any]]:
+    """Whether tiles see ranges, or what schedules say."""
+    ranges = [_present(seen) for seen in attends]
+    last_first = [side.last_first for seen in attends for side in seen or ()]
+    return {
+        "gpu.keys_seen": ranges,
+        "SEEN": ranges,
+        "LAST_FIRST": last_first or [False],
+        **({} if None in ranges else {"run.visits": [None], "visits": [None]}),
+        **({} if any(ranges) else {"gpu.last_first": [(False, False)]}),
     }
 
 

@@ -65,7 +65,8 @@ class HookPrinter:
     def triton(self) -> TritonHookPrinter:
         """The same mechanism for GPUs."""
         boxes = self.tiles.gpu if self.tiles else None
-        return TritonHookPrinter(self.name, self.op, self.program.labels, boxes)
+        split = any(self.steps)
+        return TritonHookPrinter(self.name, self.op, self.program.labels, boxes, split)
 
     @property
     def on_gpu(self) -> bool:

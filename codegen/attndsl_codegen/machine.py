@@ -47,7 +47,9 @@ TENSORS = {
 }
 """The tensors of a kernel whose strides it takes, in order."""
 SIZES = {"lookup gradient": 7, "causal sums": 5}
-"""How many sizes a kernel takes, if not six."""
+"""How many sizes a kernel takes, if not four."""
+TABLES = 3
+"""Tensors that `visits` begins with."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def compile_kernel(
     options = {name: constants[name] for name in ("num_warps", "num_stages")}
     known_names = set(function.arg_names)  # a file leaves out the arguments that its mechanism does not need
     fixed: dict[Any, Any] = {name: value for name, value in constants.items() if name in known_names}
+    absent = {"orders": constants.get("ORDERED") is None, "visits": constants.get("SEEN") is not None}
+    fixed |= {name: None for name, is_absent in absent.items() if is_absent and name in known_names}
     known = _types(hooks, kernel, operands)
     signature: dict[str, Any] = {}
     aligned: dict[tuple[int, ...], list[list[Any]]] = {}
@@ -141,14 +145,13 @@ def compile_kernel(
         signature[name] = "constexpr" if name in fixed else known.get(name, f"*{operands.dtype}")
         if isinstance(signature[name], str) and signature[name].startswith("*"):
             aligned[(at,)] = [["tt.divisibility", 16]]
+        if name == "visits" and name not in fixed:
+            aligned |= {(at, table): [["tt.divisibility", 16]] for table in range(TABLES)}
         if name == "strides" and operands.aligned:
             paths = ((at, tensor, axis) for tensor in range(len(TENSORS[kernel])) for axis in range(3))
             aligned |= {path: [["tt.divisibility", 16]] for path in paths}
         elif name == "strides":
             fixed |= {(at, tensor, 3): None for tensor in range(len(TENSORS[kernel]))}
-    if "orders" in known_names and constants.get("ORDERED") is None:
-        signature["orders"] = "constexpr"
-        fixed["orders"] = None
     source = ASTSource(function, signature, fixed, aligned)
     compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     return facts(kernel, architecture, compiled.asm["cubin"], compiled.asm["ptx"], compiled.metadata.shared)
@@ -160,12 +163,10 @@ def _types(hooks: Any, kernel: str, operands: Operands) -> dict[str, Any]:
     fields = ((f"*{element}", *("i32",) * (2 + axes)) for element, axes in operands.fields)
     return {
         "strides": (steps,) * len(TENSORS[kernel]),
-        "rows": "*i32",
-        "runs": "*i32",
-        "turns": "*i32",
+        "visits": (*("*i32",) * TABLES, "i32", "i32"),
         "pairs": "*i32",
         "sent": "*fp32",
-        "sizes": ("i32",) * SIZES.get(kernel, 6),
+        "sizes": ("i32",) * SIZES.get(kernel, 4),
         "extents": (("i32",) * operands.query_axes, ("i32",) * operands.key_axes),
         "env": hooks and (*("i32",) * len(hooks.sizes), *fields),
         "scale": "fp32",

@@ -17,6 +17,7 @@ from attndsl_codegen.names import function_name, spelled, unused
 from attndsl_codegen.printers.body import Body
 from attndsl_codegen.printers.python import identifier
 from attndsl_codegen.printers.triton import TritonPrinter, Unprintable, needs_64_bits
+from attndsl_codegen.seen import FIRST, LAST, LAST_OTHER, Seen, ranges_seen
 
 ON_GPU = {
     "tiled": "tiled_softmax",
@@ -36,6 +37,11 @@ ROLES = {
     "times": "A factor of the weight.",
 }
 """What each function is for."""
+SEEN = {
+    "keys_seen": "The first and last key that some query of a tile sees, and those between which all do.",
+    "queries_seen": "The first and last query that sees some key of a tile, and those between which all do.",
+}
+"""What tiles see of the other side, by the setting of the class."""
 ONE = Const(1.0)
 
 
@@ -47,12 +53,14 @@ class TritonHookPrinter:
         name: the value's name, with which the functions' names begin.
         labels: the spec's names for subexpressions.
         boxes: the sides of tiles, where the most even ones do not serve.
+        split: whether tiles are of residue classes.
     """
 
     name: str
     op: Attend
     labels: Mapping[Expr, str]
     boxes: GpuTiles | None = None
+    split: bool = False
 
     @property
     def printable(self) -> bool:
@@ -79,7 +87,7 @@ class TritonHookPrinter:
 
     def functions(self) -> list[list[str]]:
         """The definitions."""
-        return self._functions
+        return [*self._functions, *(self._range(*ends) for ends in zip(SEEN, self.seen or ()))]
 
     def setting(self) -> list[str]:
         """The line of the class that lists them."""
@@ -91,6 +99,9 @@ class TritonHookPrinter:
                 slope = self.called(lookup.slope_role) if lookup.slope_role in self.roles else None
                 listed.append(lookup.setting(self.called(lookup.entry_role), slope))
             parts.append(f"lookups=({', '.join(listed)},)")
+        if self.seen is not None:
+            parts += [f"{name}={self.called(name)}" for name in SEEN]
+            parts.append(f"last_first={tuple(seen.last_first for seen in self.seen)}")
         if self.boxes is not None and self.boxes.query:
             parts += [f"query_boxes={dict(self.boxes.query)}", f"key_boxes={dict(self.boxes.key)}"]
         return [f"gpu = TritonHooks({', '.join(parts)})"]
@@ -99,6 +110,12 @@ class TritonHookPrinter:
     def lookups(self) -> tuple[LookupPrinter, ...]:
         """Where real fields are looked up."""
         return lookups_of(self.op)
+
+    @cached_property
+    def seen(self) -> tuple[Seen, Seen] | None:
+        """What tiles of queries see of the keys, and the other way round; None where schedules say it."""
+        found = ranges_seen(self.op, self.split)
+        return None if isinstance(found, str) or self.op.kernel == "paired" else found
 
     def entries(self) -> list[list[str]]:
         """The functions that say where; torch evaluates them when it plans."""
@@ -137,7 +154,9 @@ class TritonHookPrinter:
     @cached_property
     def _sizes(self) -> tuple[str, ...]:
         own = {name for tokens, role in self._sides for name in spelled(role, tokens)}
-        return tuple(sorted(variables(*self.roles.values()) - own - {"s", "head"}))
+        ends = [end for seen in self.seen or () for end in seen.ends]
+        others = {seen.coordinate + end for seen in self.seen or () for end in (FIRST, LAST)} | {LAST_OTHER}
+        return tuple(sorted(variables(*self.roles.values(), *ends) - own - others - {"s", "head"}))
 
     @property
     def _sides(self) -> tuple[tuple[TokenSet, str], ...]:
@@ -178,6 +197,27 @@ class TritonHookPrinter:
             "@jit",
             f"def {self.called(role)}({', '.join(parameters)}):",
             f'    """{doc}"""',
+            *(f"    {line}" for line in [*lines, *body.lines]),
+        ]
+
+    def _range(self, role: str, seen: Seen) -> list[str]:
+        """The function of the ends of what a tile sees."""
+        sides = spelled(QUERY, self.op.query_tokens) | spelled(KEY, self.op.key_tokens)
+        text = sides[seen.coordinate]
+        parameters = [f"{text}_lo", f"{text}_hi", "last", "head", "env"]
+        spelling = {seen.coordinate + FIRST: f"{text}_lo", seen.coordinate + LAST: f"{text}_hi"}
+        spelling |= {LAST_OTHER: "last", "head": "head"}
+        taken, used, lines = {*parameters, "tl"}, variables(*seen.ends), []
+        for at, name in enumerate(self._sizes):
+            if name in used:
+                spelling[name] = unused(identifier(name), taken)
+                lines.append(f"{spelling[name]} = plain(env[{at}])")
+        body = Body(TritonPrinter(spelling), {}, taken, ("some_lo", "some_hi", "all_lo", "all_hi"), False)
+        body.print(seen.ends)
+        return [
+            "@jit",
+            f"def {self.called(role)}({', '.join(parameters)}):",
+            f'    """{SEEN[role]}"""',
             *(f"    {line}" for line in [*lines, *body.lines]),
         ]
 

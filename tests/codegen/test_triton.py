@@ -140,25 +140,31 @@ class Recorded:
     """Stands for a kernel: keeps what its programs would be, and runs nothing."""
 
     def __init__(self):
-        self.grids, self.turns = [], []
+        self.last_first, self.turns = [], []
 
     def __getitem__(self, grid):
-        self.grids.append(grid)
-        return lambda *arguments, **_: self.turns.append(
-            next(t for t in arguments if isinstance(t, torch.Tensor) and t.dim() == 1)
-        )
+        return self.launch
+
+    def launch(self, *_, visits, LAST_FIRST, **__):
+        self.last_first.append(LAST_FIRST)
+        self.turns.append(visits and visits[2].tolist())
 
 
 @pytest.mark.parametrize(
-    ("where", "turns", "of_keys"),
+    ("where", "turns", "of_keys", "last_first"),
     [
-        ("causal", [2, 1, 0], [0, 1, 2, 3, 4]),
-        ("j < i - 32 or j == 0", [2, 1, 0], [0, 1, 2, 3, 4]),
-        ("sliding(1)", [1, 0, 2], [1, 2, 3, 4, 0]),
+        ("causal", None, None, [True, True, False]),
+        ("j >= i", None, None, [False, False, True]),
+        ("sliding(40)", None, None, [False, False, False]),
+        ("j < i - 32 or j == 0", [2, 1, 0], [0, 1, 2, 3, 4], [False, False, False]),
+        ("abs(i - j) <= 1 and i != j", [1, 0, 2], [1, 2, 3, 4, 0], [False, False, False]),
     ],
 )
-def test_tiles_that_visit_most_are_computed_first(where, turns, of_keys, monkeypatch):
-    """72 tokens: three tiles of queries, five of keys; ties stay in the order of the tokens."""
+def test_tiles_that_visit_most_are_computed_first(where, turns, of_keys, last_first, monkeypatch):
+    """72 tokens: three tiles of queries, five of keys; ties stay in the order of the tokens.
+
+    Where tiles see ranges there is no table of turns: the first or the last tile begins.
+    """
     kernels = [Recorded() for _ in range(3)]
     names = "softmax_forward_kernel", "softmax_query_gradient_kernel", "softmax_key_gradient_kernel"
     for name, kernel in zip(names, kernels):
@@ -169,7 +175,8 @@ def test_tiles_that_visit_most_are_computed_first(where, turns, of_keys, monkeyp
     module = quick(program, {"out": Tiles((16,), (16,))}).Module()
     inputs = [t.requires_grad_() for t in inputs_of("q", "k", "v", shape=(1, 2, 72, 16)).values()]
     module(*inputs).sum().backward()
-    assert [kernel.turns[0].tolist() for kernel in kernels] == [turns, turns, of_keys]
+    assert [kernel.turns[0] for kernel in kernels] == [turns, turns, of_keys]
+    assert [kernel.last_first[0] for kernel in kernels] == last_first
 
 
 def test_float16():

@@ -55,7 +55,7 @@ _HARMLESS = (cst.Await, cst.Yield, cst.NamedExpr)
 
 @dataclass(frozen=True)
 class Locals:
-    """Variables of a function that are bound once, to a literal; and those that are bound and not read.
+    """Variables of a function that are bound once, to a literal or parameter; and those that are not read.
 
     fields = ()                              ->
     kinds: ClassVar[Kinds] = (f.dtype for f in fields)            kinds = (f.dtype for f in ())
@@ -77,10 +77,13 @@ class Locals:
 
 def _constants(function: cst.FunctionDef, found: Scope) -> dict[str, Any]:
     """The values of variables that have one only."""
+    never_bound_again = {p.name.value for p in function.params.params if found.bound[p.name.value] == 1}
     constants = {
         place.value: part
         for place, part in assigned(function)
-        if isinstance(place, cst.Name) and found.bound[place.value] == 1 and is_constant(part)
+        if isinstance(place, cst.Name)
+        and found.bound[place.value] == 1
+        and (is_constant(part) or (isinstance(part, cst.Name) and part.value in never_bound_again))
     }
     containers = {n for n, v in constants.items() if isinstance(v, cst.List | cst.Dict)}
     if containers:

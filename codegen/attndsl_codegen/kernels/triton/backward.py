@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import (
-    first_tile,
-    next_tile,
-    ordered_places,
-    rows_at,
-    slot_places,
-    turn_of,
-)
+from attndsl_codegen.kernels.triton.places import read_rows, slot_places, write_rows
 from attndsl_codegen.kernels.triton.support import jit, tl
+from attndsl_codegen.kernels.triton.visits import first_tile, next_tile, row_of, tiles_seen, turn_of
 from attndsl_codegen.kernels.triton.weighted import weights_of_scores
 
 
@@ -42,7 +36,7 @@ def weights_and_slopes(
     SLOPE: tl.constexpr,
     NORMALIZE: tl.constexpr,
 ):
-    """Weights, how they change with shaped scores, how these change with raw ones, and which pairs count.
+    """Weights, how they change with shaped scores, and how these change with raw ones.
 
     A weight changes by its own score; what that takes from the others of the row, `delta` holds. Nothing of
     hidden pairs changes.
@@ -53,7 +47,7 @@ def weights_and_slopes(
     shaped = s if SHAPE is None else SHAPE(s, i, j, batch, head, env)
     if NORMALIZE == "softmax":
         weight = tl.exp2((tl.where(visible, shaped, float("-inf")) - row_lse) * 1.4426950408889634)
-        change, counts = weight, weight > 0.0
+        change = weight
     else:
         counts = visible & (shaped != float("-inf")) & (row_lse != float("inf"))
         weight = weights_of_scores(shaped, counts, NORMALIZE)
@@ -66,7 +60,13 @@ def weights_and_slopes(
     if SLOPE is not None:
         seen = visible & (shaped != float("-inf"))
         slope = tl.where(seen, SLOPE(s, i, j, batch, head, env), 0.0)
-    return weight, change, slope, counts
+    return weight, change, slope
+
+
+@jit
+def counted(weight, change):
+    """Which pairs take part: a score of zero has no weight, but would get some if it changed."""
+    return (weight != 0.0) | (change != 0.0)
 
 
 @jit
@@ -79,19 +79,19 @@ def softmax_query_gradient_kernel(
     delta,
     grad_q,
     strides,
-    rows,
-    runs,
-    turns,
     sizes,
     extents,
     env,
     scale,
+    visits,
     orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
     NORMALIZE: tl.constexpr,
+    SEEN: tl.constexpr,
+    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -116,56 +116,46 @@ def softmax_query_gradient_kernel(
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
-    tile, head, batch = turn_of(turns, sizes)
-    tokens = plain(sizes[1])
+    tile, head, batch = turn_of(visits, sizes, SEEN, LAST_FIRST)
     kv_head = head // sizes[3]
-    slot = tl.arange(0, QUERIES)[:, None]
-    if ORDERED:
-        i, token, exists = ordered_places(tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES)
-    else:
-        i, token, exists = slot_places(tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
-    across = tl.arange(0, CHANNELS)[None, :]
-    value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
-    x = tl.load(rows_at(q, strides[0], batch, head, token, across), mask=exists & (across < WIDTH), other=0.0)
-    upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
-    g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
-    number = (batch.to(tl.int64) * sizes[2] + head) * tokens + token
+    slot, key_slot = tl.arange(0, QUERIES)[:, None], tl.arange(0, KEYS)[None, :]
+    across, value_across = tl.arange(0, CHANNELS)[None, :], tl.arange(0, VALUE_CHANNELS)[None, :]
+    down, value_down = tl.arange(0, CHANNELS)[:, None], tl.arange(0, VALUE_CHANNELS)[:, None]
+    i, token, exists = slot_places(
+        tile, slot, extents[0], QUERY_TILE, QUERY_STEP, orders, batch, head, 0, ORDERED
+    )
+    x = read_rows(q, strides[0], batch, head, token, exists, across, WIDTH)
+    g = read_rows(grad_out, strides[3], batch, head, token, exists, value_across, VALUE_WIDTH)
+    number = (batch.to(tl.int64) * sizes[2] + head) * plain(sizes[1]) + token
     row_lse, row_delta = sums_of_rows(lse, delta, number, exists)
     found = tl.zeros([QUERIES, CHANNELS], tl.float32)
-    row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
+    visited = (
+        row_of(tile, batch, head, visits)
+        if SEEN is None
+        else tiles_seen(tile, head, extents[0], extents[1], env, SEEN, QUERIES, KEYS)
+    )
     for MASKED in tl.static_range(2):
-        run = tl.load(row + 2 * MASKED)
-        count = tl.load(row + 2 * MASKED + 1)
-        key_tile, left = first_tile(runs, run)
+        count, key_tile, left, run = first_tile(visited, visits, MASKED, SEEN)
         for _ in range(count):
-            key_slot = tl.arange(0, KEYS)[None, :]
-            if ORDERED:
-                j, key_token, key_exists = ordered_places(
-                    key_tile, key_slot, extents[1], orders[1], orders[3], batch, head, KEYS
-                )
-            else:
-                j, key_token, key_exists = slot_places(key_tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
-            down = tl.arange(0, CHANNELS)[:, None]
-            keys = rows_at(k, strides[1], batch, kv_head, key_token, down)
-            y = tl.load(keys, mask=key_exists & (down < WIDTH), other=0.0)
-            value_down = tl.arange(0, VALUE_CHANNELS)[:, None]
-            values = rows_at(v, strides[2], batch, kv_head, key_token, value_down)
-            z = tl.load(values, mask=key_exists & (value_down < VALUE_WIDTH), other=0.0)
+            j, key_token, key_exists = slot_places(
+                key_tile, key_slot, extents[1], KEY_TILE, KEY_STEP, orders, batch, head, 1, ORDERED
+            )
+            y = read_rows(k, strides[1], batch, kv_head, key_token, key_exists, down, WIDTH)
+            z = read_rows(v, strides[2], batch, kv_head, key_token, key_exists, value_down, VALUE_WIDTH)
             s = tl.dot(x, y, input_precision=PRECISION) * scale
             visible = tl.full([QUERIES, KEYS], True, tl.int1)
             if MASKED:
                 visible = WHERE(i, j, batch, head, env) & key_exists & visible
-            change, slope, counts = weights_and_slopes(
+            weight, change, slope = weights_and_slopes(
                 s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
-            )[1:]
+            )
             sent = tl.dot(g, z, input_precision=PRECISION)
             if TIMES is not None:
-                sent *= factors_of(counts, i, j, batch, head, env, TIMES)
+                sent *= factors_of(counted(weight, change), i, j, batch, head, env, TIMES)
             grad_s = (change * (sent - row_delta) * slope).to(y.dtype)
             found += tl.dot(grad_s, tl.trans(y), input_precision=PRECISION)
-            run, key_tile, left = next_tile(runs, run, key_tile, left)
-    results = rows_at(grad_q, strides[4], batch, head, token, across)
-    tl.store(results, (found * scale).to(grad_q.dtype.element_ty), mask=exists & (across < WIDTH))
+            key_tile, left, run = next_tile(key_tile, left, run, visits, SEEN)
+    write_rows(found * scale, grad_q, strides[4], batch, head, token, exists, across, WIDTH)
 
 
 @jit
@@ -179,19 +169,19 @@ def softmax_key_gradient_kernel(
     grad_k,
     grad_v,
     strides,
-    rows,
-    runs,
-    turns,
     sizes,
     extents,
     env,
     scale,
+    visits,
     orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
     NORMALIZE: tl.constexpr,
+    SEEN: tl.constexpr,
+    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -211,66 +201,55 @@ def softmax_key_gradient_kernel(
 
     Args:
         strides: of q, k, v, grad_out, grad_k and grad_v.
-        rows, runs, turns: of the transpose: per key tile the query tiles that see it.
-        sizes: key tiles, query tokens, key heads, query heads per key head, steps of `rows`.
+        sizes: key tiles, query tokens, key heads, query heads per key head.
+        visits, SEEN: of the transpose: which query tiles see a key tile.
     """
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
-    tile, kv_head, batch = turn_of(turns, sizes)
-    key_slot = tl.arange(0, KEYS)[:, None]
-    if ORDERED:
-        j, token, exists = ordered_places(
-            tile, key_slot, extents[1], orders[1], orders[3], batch, kv_head, KEYS
-        )
-    else:
-        j, token, exists = slot_places(tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
+    tile, kv_head, batch = turn_of(visits, sizes, SEEN, LAST_FIRST)
+    slot, key_slot = tl.arange(0, QUERIES)[None, :], tl.arange(0, KEYS)[:, None]
     across, value_across = tl.arange(0, CHANNELS)[None, :], tl.arange(0, VALUE_CHANNELS)[None, :]
-    here, value_here = exists & (across < WIDTH), exists & (value_across < VALUE_WIDTH)
-    y = tl.load(rows_at(k, strides[1], batch, kv_head, token, across), mask=here, other=0.0)
-    z = tl.load(rows_at(v, strides[2], batch, kv_head, token, value_across), mask=value_here, other=0.0)
+    down, value_down = tl.arange(0, CHANNELS)[:, None], tl.arange(0, VALUE_CHANNELS)[:, None]
+    j, token, exists = slot_places(
+        tile, key_slot, extents[1], KEY_TILE, KEY_STEP, orders, batch, kv_head, 1, ORDERED
+    )
+    y = read_rows(k, strides[1], batch, kv_head, token, exists, across, WIDTH)
+    z = read_rows(v, strides[2], batch, kv_head, token, exists, value_across, VALUE_WIDTH)
     found_k, found_v = tl.zeros([KEYS, CHANNELS], tl.float32), tl.zeros([KEYS, VALUE_CHANNELS], tl.float32)
     for member in range(sizes[3]):
         head = kv_head * sizes[3] + member
-        row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
+        visited = (
+            row_of(tile, batch, head, visits)
+            if SEEN is None
+            else tiles_seen(tile, head, extents[1], extents[0], env, SEEN, KEYS, QUERIES)
+        )
         for MASKED in tl.static_range(2):  # type: ignore[misc]
-            run, count = tl.load(row + 2 * MASKED), tl.load(row + 2 * MASKED + 1)
-            query_tile, left = first_tile(runs, run)
+            count, query_tile, left, run = first_tile(visited, visits, MASKED, SEEN)
             for _ in range(count):
-                slot = tl.arange(0, QUERIES)[None, :]
-                if ORDERED:
-                    i, query_token, query_exists = ordered_places(
-                        query_tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES
-                    )
-                else:
-                    i, query_token, query_exists = slot_places(
-                        query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP
-                    )
-                down, value_down = tl.arange(0, CHANNELS)[:, None], tl.arange(0, VALUE_CHANNELS)[:, None]
-                queries = rows_at(q, strides[0], batch, head, query_token, down)
-                x = tl.load(queries, mask=query_exists & (down < WIDTH), other=0.0)
-                upstream = rows_at(grad_out, strides[3], batch, head, query_token, value_down)
-                g = tl.load(upstream, mask=query_exists & (value_down < VALUE_WIDTH), other=0.0)
+                i, query_token, query_exists = slot_places(
+                    query_tile, slot, extents[0], QUERY_TILE, QUERY_STEP, orders, batch, head, 0, ORDERED
+                )
+                x = read_rows(q, strides[0], batch, head, query_token, query_exists, down, WIDTH)
+                g = read_rows(
+                    grad_out, strides[3], batch, head, query_token, query_exists, value_down, VALUE_WIDTH
+                )
                 number = (batch.to(tl.int64) * sizes[2] * sizes[3] + head) * plain(sizes[1]) + query_token
                 row_lse, row_delta = sums_of_rows(lse, delta, number, query_exists)
                 s = tl.dot(y, x, input_precision=PRECISION) * scale
                 visible = tl.full([KEYS, QUERIES], True, tl.int1)
                 if MASKED:
                     visible = WHERE(i, j, batch, head, env) & exists & visible
-                weight, change, slope, counts = weights_and_slopes(
+                weight, change, slope = weights_and_slopes(
                     s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
                 )
+                sent = tl.dot(z, g, input_precision=PRECISION)
                 if TIMES is not None:
-                    times = factors_of(counts, i, j, batch, head, env, TIMES)
-                    found_v += tl.dot((weight * times).to(g.dtype), tl.trans(g), input_precision=PRECISION)
-                    sent = tl.dot(z, g, input_precision=PRECISION) * times
-                else:
-                    found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
-                    sent = tl.dot(z, g, input_precision=PRECISION)
+                    times = factors_of(counted(weight, change), i, j, batch, head, env, TIMES)
+                    weight, sent = weight * times, sent * times
+                found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
                 grad_s = (change * (sent - row_delta) * slope).to(x.dtype)
                 found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
-                run, query_tile, left = next_tile(runs, run, query_tile, left)
-    keys = rows_at(grad_k, strides[4], batch, kv_head, token, across)
-    tl.store(keys, (found_k * scale).to(grad_k.dtype.element_ty), mask=here)
-    values = rows_at(grad_v, strides[5], batch, kv_head, token, value_across)
-    tl.store(values, found_v.to(grad_v.dtype.element_ty), mask=value_here)
+                query_tile, left, run = next_tile(query_tile, left, run, visits, SEEN)
+    write_rows(found_k * scale, grad_k, strides[4], batch, kv_head, token, exists, across, WIDTH)
+    write_rows(found_v, grad_v, strides[5], batch, kv_head, token, exists, value_across, VALUE_WIDTH)

@@ -44,30 +44,6 @@ BACKEND = "auto"
 """`auto`: Triton on a GPU, torch elsewhere; `torch`; or `triton`, which refuses what it cannot run."""
 
 
-class TritonHooks(NamedTuple):
-    """The mechanism as Triton functions of coordinates, batch element, head and `env`.
-
-    Attributes:
-        sizes, fields: what `env` holds: sizes by name, then fields by name.
-        where: whether a key is visible.
-        shape: the score with its bias in place of the raw one, or None.
-        slope: how that changes with the raw score, or None.
-        times: a factor of the weight, or None.
-        lookups: where bias, score and factor look up real fields, for the gradients of these.
-        query_boxes, key_boxes: the sides of tiles by their slots; None for the most even ones.
-    """
-
-    sizes: tuple[str, ...]
-    fields: tuple[str, ...]
-    where: Any
-    shape: Any = None
-    slope: Any = None
-    times: Any = None
-    lookups: tuple[Any, ...] = ()
-    query_boxes: dict[int, tuple[int, ...]] | None = None
-    key_boxes: dict[int, tuple[int, ...]] | None = None
-
-
 def tiled_softmax(
     mechanism: type[Mechanism], at: dict[str, Any], q: Tensor, k: Tensor, v: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -127,10 +103,10 @@ def by_triton(
         ValueError: they do not serve, but the backend is `triton`.
     """
     problem = why_not_triton(mechanism, at, q, v)
-    known = {**at, "heads": q.shape[1], "device": q.device, "schedules": {}}
+    known = {**at, "heads": q.shape[1], "device": q.device}
     fields = tuple(at[name].data for name in mechanism.real_fields)
     call = Call(mechanism, known, q, k, v)
-    if problem is None and torch.is_grad_enabled():
+    if problem is None and mechanism.real_fields and torch.is_grad_enabled():
         problem = call.why_no_gradients([f.requires_grad for f in fields])
     if problem is None:
         return TritonAttention.apply(mechanism, known, q, k, v, *fields)  # type: ignore[no-any-return]
@@ -152,8 +128,8 @@ def goes_back_by_triton(ctx: Any) -> bool:
     """
     q, k, v, *_ = ctx.saved_tensors
     problem = why_not_triton(ctx.mechanism, ctx.at, q, v)
-    if problem is None:
-        ctx.at = {**ctx.at, "heads": q.shape[1], "device": q.device}
+    ctx.at = {**ctx.at, "heads": q.shape[1], "device": q.device}
+    if problem is None and ctx.mechanism.real_fields:
         problem = Call(ctx.mechanism, ctx.at, q, k, v).why_no_gradients(ctx.needs_input_grad[5:])
     if problem is not None:
         refused(ctx.at, problem)
@@ -221,18 +197,10 @@ class Call(NamedTuple):
 
     def tiles(self, chosen: Configuration) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The sides of query tiles and key tiles."""
-        query, key = self.residues
-        gpu = self.mechanism.gpu
-        split = max(*query, *key) > 1  # boxes were chosen for whole axes
-        boxes = (None, None) if split else (gpu.query_boxes, gpu.key_boxes)
-        return brick(chosen.queries, len(query), boxes[0]), brick(chosen.keys, len(key), boxes[1])
-
-    @property
-    def residues(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Into how many residue classes the axes of queries, and those of keys, are split."""
-        mechanism = self.mechanism
-        query = mechanism.query_steps or (1,) * len(mechanism.query.axes)
-        return query, mechanism.key_steps or (1,) * len(mechanism.key.axes)
+        axes, gpu = (len(self.mechanism.query.axes), len(self.mechanism.key.axes)), self.mechanism.gpu
+        if self.mechanism.query_steps:  # boxes were chosen for whole axes
+            return brick(chosen.queries, axes[0]), brick(chosen.keys, axes[1])
+        return brick(chosen.queries, axes[0], gpu.query_boxes), brick(chosen.keys, axes[1], gpu.key_boxes)
 
     @property
     def extents(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -243,7 +211,7 @@ class Call(NamedTuple):
     def schedule(self, chosen: Configuration, of_keys: bool) -> Schedule:
         """The schedule for the tiles of a configuration; passes whose tiles have the same sides share it."""
         shape, tiles = (self.q.shape[0], self.q.shape[1]), self.tiles(chosen)
-        known, at = self.at.get("schedules", {}), {**self.at, "key heads": self.k.shape[1]}
+        known, at = self.at.setdefault("schedules", {}), {**self.at, "key heads": self.k.shape[1]}
         if (tiles, of_keys) not in known:
             known[tiles, of_keys] = cached_schedule(self.mechanism, at, tiles, shape, of_keys)
         return known[tiles, of_keys]
@@ -259,8 +227,8 @@ class Call(NamedTuple):
             "NORMALIZE": self.mechanism.normalize,
             "QUERY_TILE": query_tile,
             "KEY_TILE": key_tile,
-            "QUERY_STEP": self.residues[0],
-            "KEY_STEP": self.residues[1],
+            "QUERY_STEP": self.mechanism.query_steps or None,
+            "KEY_STEP": self.mechanism.key_steps or None,
             "QUERIES": chosen.queries,
             "KEYS": chosen.keys,
             "WIDTH": width,
@@ -273,10 +241,41 @@ class Call(NamedTuple):
         }
 
 
-def orders_of(schedule: Schedule) -> tuple[Any, ...] | None:
-    """What kernels take for `orders`."""
-    order = schedule.order
-    return None if order is None else (order.query, order.key, order.as_is, for_any_size(*order.steps))
+class Launch(NamedTuple):
+    """What the kernels of one pass over all tiles of queries, or of keys, are launched with.
+
+    Attributes:
+        grid: a program per tile, head and batch element.
+        layouts: see `Schedule.layouts`; a launch for each.
+        orders, visits: see `Schedule`.
+        sizes: tiles, queries, heads (of keys: key heads), query heads per key head.
+    """
+
+    grid: tuple[int]
+    layouts: tuple[bool | None, ...]
+    orders: Any
+    visits: Any
+    sizes: tuple[int, ...]
+    constants: dict[str, Any]
+
+
+def launch_of(call: Call, kernel: str, of_keys: bool = False) -> Launch:
+    """The launch of a kernel over all tiles of queries, or of keys."""
+    chosen, gpu = call.settings(kernel), call.mechanism.gpu
+    constants = call.constants(chosen)
+    batch, heads, queries = call.q.shape[:3]
+    own = call.k.shape[1] if of_keys else heads
+    visits, orders, layouts = None, None, (None,)
+    if gpu.keys_seen is None:
+        schedule = call.schedule(chosen, of_keys)
+        tiles, visits = schedule.rows.shape[2], schedule.visits
+        orders, layouts = schedule.orders, schedule.layouts
+    else:
+        tiles = -(-call.k.shape[2] // chosen.keys) if of_keys else -(-queries // chosen.queries)
+    constants |= {"SEEN": gpu.queries_seen if of_keys else gpu.keys_seen}
+    constants |= {"LAST_FIRST": gpu.last_first[of_keys]}
+    sizes = (*for_any_size(tiles, queries), own, heads // call.k.shape[1])
+    return Launch((tiles * own * batch,), layouts, orders, visits, sizes, constants)
 
 
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
@@ -284,20 +283,16 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     q, k, v = call.q, call.k, call.v
     out = q.new_empty(*q.shape[:3], v.shape[-1], dtype=call.kind)
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    chosen = call.settings("forward")
-    schedule = call.schedule(chosen, of_keys=False)
-    tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    grid = (tiles * heads * q.shape[0],)
-    operands = (q, k, v, out, lse, row_steps(q, k, v, out), *schedule[:3], sizes, *call.geometry)
-    for ordered in schedule.layouts:
+    run = launch_of(call, "forward")
+    operands = (q, k, v, out, lse, row_steps(q, k, v, out), run.sizes, *call.geometry)
+    for ordered in run.layouts:
         if call.mechanism.normalize == "softmax":
-            softmax_forward_kernel[grid](
-                *operands, orders=orders_of(schedule), ORDERED=ordered, **call.constants(chosen)
+            softmax_forward_kernel[run.grid](
+                *operands, visits=run.visits, orders=run.orders, ORDERED=ordered, **run.constants
             )
         else:
-            weighted_forward_kernel[grid](
-                *operands, orders=orders_of(schedule), ORDERED=ordered, **call.constants(chosen)
+            weighted_forward_kernel[run.grid](
+                *operands, visits=run.visits, orders=run.orders, ORDERED=ordered, **run.constants
             )
     return out, lse
 
@@ -306,18 +301,16 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     """The gradient of the queries."""
     q, k, v = call.q, call.k, call.v
     grad_q = torch.empty_like(q, dtype=call.kind)
-    chosen = call.settings("query gradient")
-    schedule = call.schedule(chosen, of_keys=False)
-    tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
-    for ordered in schedule.layouts:
-        softmax_query_gradient_kernel[(tiles * heads * q.shape[0],)](
+    run = launch_of(call, "query gradient")
+    for ordered in run.layouts:
+        softmax_query_gradient_kernel[run.grid](
             *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
-            *(*schedule[:3], sizes, *call.geometry),
+            *(run.sizes, *call.geometry),
+            visits=run.visits,
+            orders=run.orders,
             SLOPE=call.mechanism.gpu.slope,
-            orders=orders_of(schedule),
             ORDERED=ordered,
-            **call.constants(chosen),
+            **run.constants,
         )
     return grad_q
 
@@ -326,18 +319,16 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     """The gradients of keys and values."""
     q, k, v = call.q, call.k, call.v
     grad_k, grad_v = (torch.empty_like(t, dtype=call.kind) for t in (k, v))
-    chosen = call.settings("key gradient")
-    schedule = call.schedule(chosen, of_keys=True)
-    tiles, heads = schedule.rows.shape[2], k.shape[1]
-    sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
-    for ordered in schedule.layouts:
-        softmax_key_gradient_kernel[(tiles * heads * q.shape[0],)](
+    run = launch_of(call, "key gradient", of_keys=True)
+    for ordered in run.layouts:
+        softmax_key_gradient_kernel[run.grid](
             *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
-            *(*schedule[:3], sizes, *call.geometry),
+            *(run.sizes, *call.geometry),
+            visits=run.visits,
+            orders=run.orders,
             SLOPE=call.mechanism.gpu.slope,
-            orders=orders_of(schedule),
             ORDERED=ordered,
-            **call.constants(chosen),
+            **run.constants,
         )
     return grad_k, grad_v
 

@@ -8,10 +8,10 @@ are summed before, and so are all keys (queries) of a tile where the index depen
 
 from __future__ import annotations
 
-from attndsl_codegen.kernels.triton.backward import sums_of_rows, weights_and_slopes
+from attndsl_codegen.kernels.triton.backward import counted, sums_of_rows, weights_and_slopes
 from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import rows_at, slot_places
+from attndsl_codegen.kernels.triton.places import read_rows, slot_places
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -76,27 +76,23 @@ def softmax_lookup_gradient_kernel(
     total = tl.zeros([QUERIES, KEYS], tl.float32)
     for member in range(sizes[5]):
         batch = first + member
-        queries = rows_at(q, strides[0], batch, head, token, across)
-        x = tl.load(queries, mask=exists & (across < WIDTH), other=0.0)
-        keys = rows_at(k, strides[1], batch, kv_head, key_token, down)
-        y = tl.load(keys, mask=key_exists & (down < WIDTH), other=0.0)
-        values = rows_at(v, strides[2], batch, kv_head, key_token, value_down)
-        z = tl.load(values, mask=key_exists & (value_down < VALUE_WIDTH), other=0.0)
-        upstream = rows_at(grad_out, strides[3], batch, head, token, value_across)
-        g = tl.load(upstream, mask=exists & (value_across < VALUE_WIDTH), other=0.0)
+        x = read_rows(q, strides[0], batch, head, token, exists, across, WIDTH)
+        y = read_rows(k, strides[1], batch, kv_head, key_token, key_exists, down, WIDTH)
+        z = read_rows(v, strides[2], batch, kv_head, key_token, key_exists, value_down, VALUE_WIDTH)
+        g = read_rows(grad_out, strides[3], batch, head, token, exists, value_across, VALUE_WIDTH)
         row = (batch.to(tl.int64) * sizes[2] + head) * tokens + token
         row_lse, row_delta = sums_of_rows(lse, delta, row, exists)
         s = tl.dot(x, y, input_precision=PRECISION) * scale
         visible = WHERE(i, j, batch, head, env) & key_exists & exists
-        weight, change, slope, counts = weights_and_slopes(
+        weight, change, slope = weights_and_slopes(
             s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
         )
         grad = tl.dot(g, z, input_precision=PRECISION)
         if OF_FACTOR:
-            change, grad = weight, tl.where(counts, grad, 0.0)
+            change = weight
         else:
             if TIMES is not None:
-                grad *= factors_of(counts, i, j, batch, head, env, TIMES)
+                grad *= factors_of(counted(weight, change), i, j, batch, head, env, TIMES)
             grad -= row_delta
         total += change * grad * slope
     place = tl.zeros([1, 1], tl.int32)

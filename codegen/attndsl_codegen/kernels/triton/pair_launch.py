@@ -48,7 +48,7 @@ def paired_softmax(
     if len({t.shape[1] for t in factors}) > 1:
         factors = tuple(per_query_head(t, q.shape[1]) for t in factors)
     factors = tuple(t.to(q.dtype) for t in factors)
-    known = {**at, "heads": q.shape[1], "device": q.device, "schedules": {}}
+    known = {**at, "heads": q.shape[1], "device": q.device}
     return TritonPairs.apply(mechanism, known, q, *factors)  # type: ignore[no-any-return]
 
 
@@ -57,7 +57,7 @@ class PairCall(Call):
 
     def schedule_of(self, chosen: Configuration, of_keys: bool, first: bool = False) -> Schedule:
         """The schedule, for key tiles that are longer on the second factor, or with `first` on the first."""
-        shape, known = (self.q.shape[0], self.q.shape[1]), self.at["schedules"]
+        shape, known = (self.q.shape[0], self.q.shape[1]), self.at.setdefault("schedules", {})
         sides = (chosen.keys, ROWS) if first else (ROWS, chosen.keys)
         tiles = brick(chosen.queries, len(self.mechanism.query.axes)), sides
         if (tiles, of_keys) not in known:
@@ -80,10 +80,10 @@ def pairs_forward(call: PairCall) -> tuple[Tensor, Tensor]:
     chosen, constants = call.settings_of("pair forward")
     schedule = call.schedule_of(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1])
     paired_forward_kernel[(tiles * heads * q.shape[0],)](
-        *(q, *k, *v, out, lse, row_steps(q, *k, *v, out), *schedule[:3], sizes),
-        *call.geometry,
+        *(q, *k, *v, out, lse, row_steps(q, *k, *v, out), sizes, *call.geometry),
+        visits=schedule.visits,
         **constants,
     )
     return out, lse
@@ -100,10 +100,11 @@ def pairs_query_gradient(call: PairCall, backward: tuple[Tensor, Tensor, Tensor]
     chosen, constants = call.settings_of("pair query gradient")
     schedule = call.schedule_of(chosen, of_keys=False)
     tiles, heads = schedule.rows.shape[2], q.shape[1]
-    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1], *for_any_size(*schedule.steps))
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, heads // k.shape[1])
     paired_query_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(q, *k, *v, *backward, grad_q, row_steps(q, *k, *v, backward[0], grad_q)),
-        *(*schedule[:3], sizes, *call.geometry),
+        *(sizes, *call.geometry),
+        visits=schedule.visits,
         SLOPE=call.mechanism.gpu.slope,
         **constants,
     )
@@ -120,10 +121,11 @@ def pairs_key_gradients(
     schedule = call.schedule_of(chosen, of_keys=True, first=first)
     tiles, heads = -(-k.shape[2] // chosen.keys), k.shape[1]
     tensors = q, rows_k, k, rows_v, v
-    sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads, *for_any_size(*schedule.steps))
+    sizes = (*for_any_size(tiles, q.shape[2]), heads, q.shape[1] // heads)
     paired_key_gradient_kernel[(tiles * heads * q.shape[0],)](
         *(*tensors, *backward, grad_k, grad_v, row_steps(*tensors, backward[0], grad_k, grad_v)),
-        *(*schedule[:2], sizes, *call.geometry),
+        *(sizes, *call.geometry),
+        visits=schedule.visits,
         SLOPE=call.mechanism.gpu.slope,
         FIRST=first,
         **constants,

@@ -8,7 +8,7 @@ fade on the way (Sun et al., Retentive networks, 2023).
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import rows_at
+from attndsl_codegen.kernels.triton.places import read_rows, write_rows
 from attndsl_codegen.kernels.triton.support import jit, tl
 
 
@@ -69,35 +69,30 @@ def running_products_kernel(
         place = tl.arange(0, CHUNK)[:, None]
         other = tl.arange(0, CHUNK)[None, :]
         token = chunk * CHUNK + place
-        here, value_here = (
-            (token < tokens) & (across < WIDTH),
-            (token < tokens) & (value_across < VALUE_WIDTH),
-        )
-        x = tl.load(rows_at(a, strides[0], batch, head // sizes[2], token, across), mask=here, other=0.0)
-        y = tl.load(rows_at(b, strides[1], batch, head // sizes[3], token, across), mask=here, other=0.0)
-        values = rows_at(c, strides[2], batch, head // sizes[4], token, value_across)
-        z = tl.load(values, mask=value_here, other=0.0)
+        exists = token < tokens
+        x = read_rows(a, strides[0], batch, head // sizes[2], token, exists, across, WIDTH)
+        y = read_rows(b, strides[1], batch, head // sizes[3], token, exists, across, WIDTH)
+        z = read_rows(c, strides[2], batch, head // sizes[4], token, exists, value_across, VALUE_WIDTH)
         s = tl.dot(x, tl.trans(y), input_precision=PRECISION)
         mixed = tl.dot(x, state.to(x.dtype), input_precision=PRECISION)
         if TERMS != "":
-            term = tl.load(terms + first + token, mask=token < tokens, other=0.0)
+            term = tl.load(terms + first + token, mask=exists, other=0.0)
             s += term if TERMS == "rows" else tl.trans(term)
             mixed += term * carried if TERMS == "rows" else carried
         if SUMS:
             total = tl.sum(x.to(tl.float32) * passed, 1, keep_dims=True)
         if DECAY:
-            left = tl.load(since + first + token, mask=token < tokens, other=0.0)
+            left = tl.load(since + first + token, mask=exists, other=0.0)
             s *= tl.exp2(tl.minimum(left - tl.trans(left), 126.0))  # what is hidden below might overflow
             mixed *= tl.exp2(left)
             if SUMS:
                 total *= tl.exp2(left)
         s = tl.where(other >= place if LATER else other <= place, s, 0.0)
         mixed += tl.dot(s.to(z.dtype), z, input_precision=PRECISION)
-        results = rows_at(out, strides[3], batch, head, token, value_across)
-        tl.store(results, mixed.to(out.dtype.element_ty), mask=value_here)
+        write_rows(mixed, out, strides[3], batch, head, token, exists, value_across, VALUE_WIDTH)
         if SUMS:
             total += tl.sum(s, 1, keep_dims=True)
-            tl.store(sums + first + token, total, mask=(token < tokens) & (block == 0))
+            tl.store(sums + first + token, total, mask=exists & (block == 0))
         if DECAY:
             at_next = tl.load(change + (batch.to(tl.int64) * sizes[1] + head) * chunks + chunk)
             until = tl.exp2(at_next - left)

@@ -25,6 +25,7 @@ from attndsl_codegen.kernels.triton.labels import (
     runs_of_labels,
     share_of_sizes,
 )
+from attndsl_codegen.kernels.triton.strides import for_any_size
 
 MAX_SCHEDULES = 64
 """Schedules that are remembered."""
@@ -59,10 +60,17 @@ class Schedule(NamedTuple):
         return (False, True) if self.order.axes == 1 else (True,)
 
     @property
-    def steps(self) -> tuple[int, int]:
-        """Rows between batch elements and between heads; zero where all share them."""
+    def visits(self) -> tuple[Any, ...]:
+        """What kernels take of it; steps of batch elements and heads are zero where all share rows."""
         batches, heads, tiles, _ = self.rows.shape
-        return (heads * tiles if batches > 1 else 0), (tiles if heads > 1 else 0)
+        steps = (heads * tiles if batches > 1 else 0), (tiles if heads > 1 else 0)
+        return (self.rows, self.runs, self.turns, *for_any_size(*steps))
+
+    @property
+    def orders(self) -> tuple[Any, ...] | None:
+        """What kernels take of the order."""
+        order = self.order
+        return None if order is None else (order.query, order.key, order.as_is, for_any_size(*order.steps))
 
 
 class KnownSchedule(NamedTuple):
@@ -167,7 +175,7 @@ def tiles_in_order(side: Bricks) -> Bricks:
 
 def known_order(mechanism: type[Mechanism], at: dict[str, Any]) -> LabelOrder:
     """The order of the tokens of a call: all of its launches have the same."""
-    known: dict[Any, Any] = at.get("schedules", {})
+    known: dict[Any, Any] = at.setdefault("schedules", {})
     if "order" not in known:
         known["order"] = label_order(mechanism, at)
     found: LabelOrder = known["order"]
@@ -216,16 +224,18 @@ def bricks(
     mechanism: type[Mechanism], at: dict[str, Any], tiles: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> tuple[Bricks, Bricks]:
     """The tiles of queries and of keys, as kernels number them."""
-    split = mechanism.query_steps, mechanism.key_steps
-    sides = [with_phases(tile, step) for tile, step in zip(tiles, split)]
-    query = Bricks(query_extents(mechanism, at), sides[0], split[0], at.get("offset", 0), clipped=False)
-    return query, Bricks(mechanism.key.extents(at), sides[1], split[1], clipped=False)
+    query, key = tiles
+    if mechanism.query_steps:
+        query, key = with_phases(query, mechanism.query_steps), with_phases(key, mechanism.key_steps)
+    extents, offset = query_extents(mechanism, at), at.get("offset", 0)
+    return (
+        Bricks(extents, query, mechanism.query_steps, offset, clipped=False),
+        Bricks(mechanism.key.extents(at), key, mechanism.key_steps, clipped=False),
+    )
 
 
 def with_phases(tile: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, ...]:
     """The sides of a tile as `Bricks` takes them: an axis of residue classes has two, phases and rounds."""
-    if not steps:
-        return tile
     return tuple(n for side, step in zip(tile, steps) for n in ([side] if step == 1 else [1, side]))
 
 

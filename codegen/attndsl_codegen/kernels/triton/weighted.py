@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.forward import factors_of
 from attndsl_codegen.kernels.triton.numbers import plain
-from attndsl_codegen.kernels.triton.places import (
-    first_tile,
-    next_tile,
-    ordered_places,
-    rows_at,
-    slot_places,
-    turn_of,
-)
+from attndsl_codegen.kernels.triton.places import read_rows, slot_places, write_rows
 from attndsl_codegen.kernels.triton.support import jit, tl
+from attndsl_codegen.kernels.triton.visits import first_tile, next_tile, row_of, tiles_seen, turn_of
 
 
 @jit
@@ -42,18 +36,18 @@ def weighted_forward_kernel(
     out,
     divisors,
     strides,
-    rows,
-    runs,
-    turns,
     sizes,
     extents,
     env,
     scale,
+    visits,
     orders,
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     TIMES: tl.constexpr,
     NORMALIZE: tl.constexpr,
+    SEEN: tl.constexpr,
+    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -76,35 +70,29 @@ def weighted_forward_kernel(
     if ORDERED is not None:  # noqa: SIM102  # Triton would load from None
         if tl.load(orders[2]) == ORDERED:  # the other launch computes it
             return
-    tile, head, batch = turn_of(turns, sizes)
-    tokens = plain(sizes[1])
-    slot = tl.arange(0, QUERIES)[:, None]
-    if ORDERED:
-        i, token, exists = ordered_places(tile, slot, extents[0], orders[0], orders[3], batch, head, QUERIES)
-    else:
-        i, token, exists = slot_places(tile, slot, extents[0], QUERY_TILE, QUERY_STEP)
-    channel = tl.arange(0, CHANNELS)[None, :]
-    queries = rows_at(q, strides[0], batch, head, token, channel)
-    x = tl.load(queries, mask=exists & (channel < WIDTH), other=0.0)
+    tile, head, batch = turn_of(visits, sizes, SEEN, LAST_FIRST)
+    kv_head = head // sizes[3]
+    slot, key_slot = tl.arange(0, QUERIES)[:, None], tl.arange(0, KEYS)[None, :]
+    across, down = tl.arange(0, CHANNELS)[None, :], tl.arange(0, CHANNELS)[:, None]
+    value_across = tl.arange(0, VALUE_CHANNELS)[None, :]
+    i, token, exists = slot_places(
+        tile, slot, extents[0], QUERY_TILE, QUERY_STEP, orders, batch, head, 0, ORDERED
+    )
+    x = read_rows(q, strides[0], batch, head, token, exists, across, WIDTH)
     divisor = tl.full([QUERIES], 0.0 if NORMALIZE == "linear" else 1.0, tl.float32)
     mixed = tl.zeros([QUERIES, VALUE_CHANNELS], tl.float32)
-    row = rows + 4 * (batch * plain(sizes[4]) + head * plain(sizes[5]) + tile)
+    visited = (
+        row_of(tile, batch, head, visits)
+        if SEEN is None
+        else tiles_seen(tile, head, extents[0], extents[1], env, SEEN, QUERIES, KEYS)
+    )
     for MASKED in tl.static_range(2):
-        run = tl.load(row + 2 * MASKED)
-        count = tl.load(row + 2 * MASKED + 1)
-        key_tile, left = first_tile(runs, run)
+        count, key_tile, left, run = first_tile(visited, visits, MASKED, SEEN)
         for _ in range(count):
-            key_slot = tl.arange(0, KEYS)[None, :]
-            if ORDERED:
-                j, key_token, key_exists = ordered_places(
-                    key_tile, key_slot, extents[1], orders[1], orders[3], batch, head, KEYS
-                )
-            else:
-                j, key_token, key_exists = slot_places(key_tile, key_slot, extents[1], KEY_TILE, KEY_STEP)
-            kv_head = head // sizes[3]
-            down = tl.arange(0, CHANNELS)[:, None]
-            keys = rows_at(k, strides[1], batch, kv_head, key_token, down)
-            y = tl.load(keys, mask=key_exists & (down < WIDTH), other=0.0)
+            j, key_token, key_exists = slot_places(
+                key_tile, key_slot, extents[1], KEY_TILE, KEY_STEP, orders, batch, head, 1, ORDERED
+            )
+            y = read_rows(k, strides[1], batch, kv_head, key_token, key_exists, down, WIDTH)
             s = tl.dot(x, y, input_precision=PRECISION) * scale
             if SHAPE is not None:
                 s = SHAPE(s, i, j, batch, head, env)
@@ -116,16 +104,13 @@ def weighted_forward_kernel(
                 divisor += tl.sum(weight, 1)
             if TIMES is not None:
                 weight *= factors_of(seen, i, j, batch, head, env, TIMES)
-            across = tl.arange(0, VALUE_CHANNELS)[None, :]
-            values = rows_at(v, strides[2], batch, kv_head, tl.trans(key_token), across)
-            z = tl.load(values, mask=tl.trans(key_exists) & (across < VALUE_WIDTH), other=0.0)
+            key_token, key_exists = tl.trans(key_token), tl.trans(key_exists)
+            z = read_rows(v, strides[2], batch, kv_head, key_token, key_exists, value_across, VALUE_WIDTH)
             mixed += tl.dot(weight.to(z.dtype), z, input_precision=PRECISION)
-            run, key_tile, left = next_tile(runs, run, key_tile, left)
+            key_tile, left, run = next_tile(key_tile, left, run, visits, SEEN)
     if NORMALIZE == "linear":
         divisor = kept_from_zero(divisor)
         mixed = mixed / divisor[:, None]
-    across = tl.arange(0, VALUE_CHANNELS)[None, :]
-    results = rows_at(out, strides[3], batch, head, token, across)
-    tl.store(results, mixed.to(out.dtype.element_ty), mask=exists & (across < VALUE_WIDTH))
-    sums = divisors + (batch.to(tl.int64) * sizes[2] + head) * tokens + token
-    tl.store(sums, divisor[:, None], mask=exists)
+    write_rows(mixed, out, strides[3], batch, head, token, exists, value_across, VALUE_WIDTH)
+    number = (batch.to(tl.int64) * sizes[2] + head) * plain(sizes[1]) + token
+    tl.store(divisors + number, divisor[:, None], mask=exists)
