@@ -17,8 +17,8 @@ UNORDERED: dict[str, list[Any]] = {
     "orders": [None],
     "ORDERED": [None],
     "schedule.order": [None],
-    "run.orders": [None],
-    "run.layouts": [(None,)],
+    "run.token_orders": [None],
+    "run.rounds": [(None,)],
 }
 """Where no tokens go by labels."""
 
@@ -115,7 +115,7 @@ def _seen(attends: list[tuple[Seen, Seen] | None]) -> dict[str, list[Any]]:
         "gpu.keys_seen": ranges,
         "SEEN": ranges,
         "LAST_FIRST": last_first or [False],
-        **({} if None in ranges else {"run.visits": [None], "visits": [None]}),
+        **({} if None in ranges else {"run.tables": [None], "visits": [None]}),
         **({} if any(ranges) else {"gpu.last_first": [(False, False)]}),
     }
 

@@ -145,7 +145,7 @@ class Recorded:
     def __getitem__(self, grid):
         return self.launch
 
-    def launch(self, *_, visits, LAST_FIRST, **__):
+    def launch(self, *_, visits, LAST_FIRST=False, **__):
         self.last_first.append(LAST_FIRST)
         self.turns.append(visits and visits[2].tolist())
 

@@ -4,6 +4,9 @@ Both recompute the weights from the log-sum-exp (of weights that are no softmax:
 nothing is added to memory that another program writes, so gradients are the same in every run.
 """
 
+# Triton takes defaults for constants.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.forward import factors_of
@@ -90,8 +93,6 @@ def softmax_query_gradient_kernel(
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
     NORMALIZE: tl.constexpr,
-    SEEN: tl.constexpr,
-    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -104,6 +105,8 @@ def softmax_query_gradient_kernel(
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
     ORDERED: tl.constexpr,
+    SEEN: tl.constexpr = None,
+    LAST_FIRST: tl.constexpr = False,
 ):
     """The gradient of one query tile; arguments as in the forward kernel.
 
@@ -180,8 +183,6 @@ def softmax_key_gradient_kernel(
     SLOPE: tl.constexpr,
     TIMES: tl.constexpr,
     NORMALIZE: tl.constexpr,
-    SEEN: tl.constexpr,
-    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -194,6 +195,8 @@ def softmax_key_gradient_kernel(
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
     ORDERED: tl.constexpr,
+    SEEN: tl.constexpr = None,
+    LAST_FIRST: tl.constexpr = False,
 ):
     """Gradients of one tile of keys and values, summed over the query heads that share them.
 
@@ -243,11 +246,13 @@ def softmax_key_gradient_kernel(
                 weight, change, slope = weights_and_slopes(
                     s, row_lse, visible, i, j, batch, head, env, SHAPE, SLOPE, NORMALIZE
                 )
-                sent = tl.dot(z, g, input_precision=PRECISION)
                 if TIMES is not None:
                     times = factors_of(counted(weight, change), i, j, batch, head, env, TIMES)
-                    weight, sent = weight * times, sent * times
+                    weight = weight * times
                 found_v += tl.dot(weight.to(g.dtype), tl.trans(g), input_precision=PRECISION)
+                sent = tl.dot(z, g, input_precision=PRECISION)
+                if TIMES is not None:
+                    sent = sent * times
                 grad_s = (change * (sent - row_delta) * slope).to(x.dtype)
                 found_k += tl.dot(grad_s, tl.trans(x), input_precision=PRECISION)
                 query_tile, left, run = next_tile(query_tile, left, run, visits, SEEN)

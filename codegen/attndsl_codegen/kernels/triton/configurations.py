@@ -42,7 +42,7 @@ CONFIGURATIONS = {
     90: {
         "forward": {64: Configuration(128, 64, 4, 2), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 32, 8, 3), 128: Configuration(128, 64, 8, 3)},
-        "key gradient": {64: Configuration(64, 64, 4, 1), 128: Configuration(32, 128, 8, 2)},
+        "key gradient": {64: Configuration(64, 64, 4, 1), 128: Configuration(16, 128, 8, 2)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
         "decayed sums": {64: Configuration(64, 32, 8, 2), 128: Configuration(64, 32, 8, 2)},
         "pair forward": {64: Configuration(128, 64, 8, 1), 128: Configuration(128, 64, 8, 1)},
@@ -50,9 +50,9 @@ CONFIGURATIONS = {
         "pair key gradient": {64: Configuration(32, 64, 4, 1), 128: Configuration(16, 64, 8, 1)},
     },
     100: {
-        "forward": {64: Configuration(64, 64, 4, 3), 128: Configuration(128, 64, 8, 3)},
+        "forward": {64: Configuration(128, 64, 8, 2), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
-        "key gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
+        "key gradient": {64: Configuration(32, 64, 4, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
         "decayed sums": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 32, 8, 2)},
         "pair forward": {64: Configuration(128, 64, 8, 1), 128: Configuration(128, 64, 8, 1)},
@@ -75,7 +75,7 @@ LOOKING_UP = {
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
     },
     100: {
-        "forward": {64: Configuration(128, 64, 8, 3)},
+        "forward": {64: Configuration(128, 64, 8, 2), 128: Configuration(128, 64, 8, 2)},
         "query gradient": {128: Configuration(128, 64, 8, 2)},
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
     },

@@ -3,6 +3,9 @@
 Exponentials are in base 2, sums and maxima in float32. `lse` is in natural logarithms.
 """
 
+# Triton takes defaults for constants.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.numbers import plain
@@ -53,8 +56,6 @@ def softmax_forward_kernel(
     WHERE: tl.constexpr,
     SHAPE: tl.constexpr,
     TIMES: tl.constexpr,
-    SEEN: tl.constexpr,
-    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -67,6 +68,8 @@ def softmax_forward_kernel(
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
     ORDERED: tl.constexpr,
+    SEEN: tl.constexpr = None,
+    LAST_FIRST: tl.constexpr = False,
 ):
     """Output and log-sum-exp of one query tile.
 

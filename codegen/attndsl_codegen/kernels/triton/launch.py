@@ -103,7 +103,7 @@ def by_triton(
         ValueError: they do not serve, but the backend is `triton`.
     """
     problem = why_not_triton(mechanism, at, q, v)
-    known = {**at, "heads": q.shape[1], "device": q.device}
+    known = {**at, "heads": q.shape[1], "device": q.device, "schedules": {}}
     fields = tuple(at[name].data for name in mechanism.real_fields)
     call = Call(mechanism, known, q, k, v)
     if problem is None and mechanism.real_fields and torch.is_grad_enabled():
@@ -246,36 +246,46 @@ class Launch(NamedTuple):
 
     Attributes:
         grid: a program per tile, head and batch element.
-        layouts: see `Schedule.layouts`; a launch for each.
-        orders, visits: see `Schedule`.
         sizes: tiles, queries, heads (of keys: key heads), query heads per key head.
+        schedule: which tiles are visited; None where tiles see ranges.
     """
 
     grid: tuple[int]
-    layouts: tuple[bool | None, ...]
-    orders: Any
-    visits: Any
     sizes: tuple[int, ...]
     constants: dict[str, Any]
+    schedule: Any
+
+    @property
+    def tables(self) -> Any:
+        """The tables of the schedule."""
+        return None if self.schedule is None else self.schedule.visits
+
+    @property
+    def token_orders(self) -> Any:
+        """The orders of the tokens that make up tiles."""
+        return None if self.schedule is None else self.schedule.orders
+
+    @property
+    def rounds(self) -> tuple[bool | None, ...]:
+        """A launch for each, see `Schedule`."""
+        return (None,) if self.schedule is None else self.schedule.layouts
 
 
 def launch_of(call: Call, kernel: str, of_keys: bool = False) -> Launch:
     """The launch of a kernel over all tiles of queries, or of keys."""
     chosen, gpu = call.settings(kernel), call.mechanism.gpu
-    constants = call.constants(chosen)
-    batch, heads, queries = call.q.shape[:3]
+    constants, (batch, heads, queries, _) = call.constants(chosen), call.q.shape
     own = call.k.shape[1] if of_keys else heads
-    visits, orders, layouts = None, None, (None,)
     if gpu.keys_seen is None:
         schedule = call.schedule(chosen, of_keys)
-        tiles, visits = schedule.rows.shape[2], schedule.visits
-        orders, layouts = schedule.orders, schedule.layouts
+        tiles = schedule.rows.shape[2]
     else:
+        schedule = None
         tiles = -(-call.k.shape[2] // chosen.keys) if of_keys else -(-queries // chosen.queries)
-    constants |= {"SEEN": gpu.queries_seen if of_keys else gpu.keys_seen}
-    constants |= {"LAST_FIRST": gpu.last_first[of_keys]}
+        seen = gpu.queries_seen if of_keys else gpu.keys_seen
+        constants |= {"SEEN": seen, "LAST_FIRST": gpu.last_first[of_keys]}
     sizes = (*for_any_size(tiles, queries), own, heads // call.k.shape[1])
-    return Launch((tiles * own * batch,), layouts, orders, visits, sizes, constants)
+    return Launch((tiles * own * batch,), sizes, constants, schedule)
 
 
 def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
@@ -285,14 +295,14 @@ def forward_on_gpu(call: Call) -> tuple[Tensor, Tensor]:
     lse = torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
     run = launch_of(call, "forward")
     operands = (q, k, v, out, lse, row_steps(q, k, v, out), run.sizes, *call.geometry)
-    for ordered in run.layouts:
+    for ordered in run.rounds:
         if call.mechanism.normalize == "softmax":
             softmax_forward_kernel[run.grid](
-                *operands, visits=run.visits, orders=run.orders, ORDERED=ordered, **run.constants
+                *operands, visits=run.tables, orders=run.token_orders, ORDERED=ordered, **run.constants
             )
         else:
             weighted_forward_kernel[run.grid](
-                *operands, visits=run.visits, orders=run.orders, ORDERED=ordered, **run.constants
+                *operands, visits=run.tables, orders=run.token_orders, ORDERED=ordered, **run.constants
             )
     return out, lse
 
@@ -302,12 +312,12 @@ def query_gradient(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> 
     q, k, v = call.q, call.k, call.v
     grad_q = torch.empty_like(q, dtype=call.kind)
     run = launch_of(call, "query gradient")
-    for ordered in run.layouts:
+    for ordered in run.rounds:
         softmax_query_gradient_kernel[run.grid](
             *(q, k, v, grad_out, lse, delta, grad_q, row_steps(q, k, v, grad_out, grad_q)),
             *(run.sizes, *call.geometry),
-            visits=run.visits,
-            orders=run.orders,
+            visits=run.tables,
+            orders=run.token_orders,
             SLOPE=call.mechanism.gpu.slope,
             ORDERED=ordered,
             **run.constants,
@@ -320,12 +330,12 @@ def key_gradients(call: Call, grad_out: Tensor, lse: Tensor, delta: Tensor) -> t
     q, k, v = call.q, call.k, call.v
     grad_k, grad_v = (torch.empty_like(t, dtype=call.kind) for t in (k, v))
     run = launch_of(call, "key gradient", of_keys=True)
-    for ordered in run.layouts:
+    for ordered in run.rounds:
         softmax_key_gradient_kernel[run.grid](
             *(q, k, v, grad_out, lse, delta, grad_k, grad_v, row_steps(q, k, v, grad_out, grad_k, grad_v)),
             *(run.sizes, *call.geometry),
-            visits=run.visits,
-            orders=run.orders,
+            visits=run.tables,
+            orders=run.token_orders,
             SLOPE=call.mechanism.gpu.slope,
             ORDERED=ordered,
             **run.constants,

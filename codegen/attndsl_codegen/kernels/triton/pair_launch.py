@@ -48,7 +48,7 @@ def paired_softmax(
     if len({t.shape[1] for t in factors}) > 1:
         factors = tuple(per_query_head(t, q.shape[1]) for t in factors)
     factors = tuple(t.to(q.dtype) for t in factors)
-    known = {**at, "heads": q.shape[1], "device": q.device}
+    known = {**at, "heads": q.shape[1], "device": q.device, "schedules": {}}
     return TritonPairs.apply(mechanism, known, q, *factors)  # type: ignore[no-any-return]
 
 

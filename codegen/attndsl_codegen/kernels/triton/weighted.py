@@ -4,6 +4,9 @@ As softmax goes, one program per query tile, first over full key tiles, then ove
 needed, and nothing is scaled anew on the way.
 """
 
+# Triton takes defaults for constants.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from attndsl_codegen.kernels.triton.forward import factors_of
@@ -46,8 +49,6 @@ def weighted_forward_kernel(
     SHAPE: tl.constexpr,
     TIMES: tl.constexpr,
     NORMALIZE: tl.constexpr,
-    SEEN: tl.constexpr,
-    LAST_FIRST: tl.constexpr,
     QUERY_TILE: tl.constexpr,
     KEY_TILE: tl.constexpr,
     QUERY_STEP: tl.constexpr,
@@ -60,6 +61,8 @@ def weighted_forward_kernel(
     VALUE_CHANNELS: tl.constexpr,
     PRECISION: tl.constexpr,
     ORDERED: tl.constexpr,
+    SEEN: tl.constexpr = None,
+    LAST_FIRST: tl.constexpr = False,
 ):
     """Output of one query tile, and what its rows are divided by; arguments as of the softmax kernel.
 
