@@ -63,8 +63,8 @@ class Schedule(NamedTuple):
     def visits(self) -> tuple[Any, ...]:
         """What kernels take of it; steps of batch elements and heads are zero where all share rows."""
         batches, heads, tiles, _ = self.rows.shape
-        apart = (heads * tiles if batches > 1 else 0), (tiles if heads > 1 else 0)
-        return (self.rows, self.runs, self.turns, *for_any_size(*apart))
+        jumps = (heads * tiles if batches > 1 else 0), (tiles if heads > 1 else 0)
+        return (self.rows, self.runs, self.turns, *for_any_size(*jumps))
 
     @property
     def orders(self) -> tuple[Any, ...] | None:
