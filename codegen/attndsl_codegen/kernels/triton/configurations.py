@@ -52,7 +52,7 @@ CONFIGURATIONS = {
     100: {
         "forward": {64: Configuration(128, 64, 8, 2), 128: Configuration(128, 64, 8, 3)},
         "query gradient": {64: Configuration(128, 64, 8, 3), 128: Configuration(128, 64, 8, 3)},
-        "key gradient": {64: Configuration(32, 64, 4, 1), 128: Configuration(64, 64, 8, 1)},
+        "key gradient": {64: Configuration(32, 64, 8, 1), 128: Configuration(64, 64, 8, 1)},
         "causal sums": {64: Configuration(64, 64, 8, 2), 128: Configuration(64, 64, 8, 2)},
         "decayed sums": {64: Configuration(64, 32, 8, 1), 128: Configuration(64, 32, 8, 2)},
         "pair forward": {64: Configuration(128, 64, 8, 1), 128: Configuration(128, 64, 8, 1)},
@@ -76,6 +76,7 @@ LOOKING_UP = {
     },
     100: {
         "forward": {64: Configuration(128, 64, 8, 2), 128: Configuration(128, 64, 8, 2)},
+        "key gradient": {64: Configuration(32, 64, 4, 1)},
         "query gradient": {128: Configuration(128, 64, 8, 2)},
         "lookup gradient": {64: Configuration(64, 64, 8, 1), 128: Configuration(64, 32, 8, 1)},
     },
