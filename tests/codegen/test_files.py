@@ -66,7 +66,7 @@ def test_a_wrong_kernel_fails_its_check(tmp_path, capsys):
         "weight = s.sub_(top).exp_()": "weight = s.sub_(top).exp_() + 1e-4",
         "grad_v = per_kv_head(": "grad_v = 1.01 * per_kv_head(",
         "grad_k = per_kv_head(": "grad_k = torch.nan * per_kv_head(",
-        "s = s.masked_fill_(~visible, -torch.inf)": "pass",
+        "s = masked.fill_(s, -torch.inf)": "pass",
     }
     for right, wrong in changes.items():
         assert text.count(right) == 1

@@ -44,6 +44,7 @@ def mechanism(**hooks: Any) -> Any:
         "causal": False,
         "decay": None,
         "score": None,
+        "bias_by_distance": False,
         "bias": None,
         "times": None,
         "where": lambda *_: torch.tensor(True),
