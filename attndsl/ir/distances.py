@@ -1,4 +1,8 @@
-"""Expressions of a query and a key that depend on nothing but how far apart these are."""
+"""Expressions of a query and a key that depend on nothing but how far apart these are.
+
+Tiles that are moved together have one such bias. Where it is linear in the fields that it looks up, hidden
+pairs have no infinite derivative to fear.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,10 @@ def of_distance(expr: Expr) -> bool:
 
 
 def linear_in_fields(expr: Expr) -> bool:
-    """Whether fields are added and scaled, and nothing else: derivatives by them are finite."""
+    """Whether fields are added, and scaled alike for all pairs, and no more: derivatives by them are finite.
+
+    A factor of the place, such as `log(i - j)`, may be infinite where a pair is hidden.
+    """
     match expr:
         case Load():
             return not fields(*expr.coords)
@@ -28,5 +35,6 @@ def linear_in_fields(expr: Expr) -> bool:
             return all(linear_in_fields(term) for term in terms)
         case Apply("*", factors):
             having = [factor for factor in factors if fields(factor)]
-            return len(having) == 0 or (len(having) == 1 and linear_in_fields(having[0]))
+            alike = not any(sides_of(factor) for factor in factors if not fields(factor))
+            return not having or (alike and len(having) == 1 and linear_in_fields(having[0]))
     return not fields(expr)

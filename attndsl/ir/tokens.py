@@ -171,6 +171,11 @@ class TokenSet:
         """The number of tokens."""
         return prod(self.extents(sizes))
 
+    @property
+    def axis_words(self) -> tuple[str, ...]:
+        """The axes in words: by name, and by extent where the spec gives no name."""
+        return tuple(_extent_text(axis) if axis.name.isdigit() else axis.name for axis in self.axes)
+
     def __str__(self) -> str:
         if self.origin is not None:
             return self.name
@@ -185,6 +190,12 @@ def relation(query: TokenSet, key: TokenSet) -> TokenSet:
 
 SINGLE = TokenSet("single", (Axis("0", Const(1)),))
 """The set of one token, on which values live that do not depend on a token."""
+
+
+def _extent_text(axis: Axis) -> str:
+    from attndsl.ir.text import show
+
+    return show(axis.extent)
 
 
 def _axis_text(axis: Axis) -> str:

@@ -70,7 +70,7 @@ class FeatureType:
                 parts.append(name)
             case Expr() as count:
                 parts.append(f"{show(count)} heads")
-        parts += [] if self.tokens is SINGLE else self.tokens.axis_names
+        parts += [] if self.tokens is SINGLE else self.tokens.axis_words
         if isinstance(self.width, Const):
             parts.append(show(self.width))
         elif self.width is not None:

@@ -19,6 +19,8 @@ from attndsl.ir.walk import postorder, substitute
 PLACE = "_place"
 LARGEST_SIDE, SMALLEST_SIDE = 64, 4
 """Larger blocks are cut into equal parts; tiles of smaller ones hold too little."""
+FEWEST_SLOTS = 8
+"""Smaller tiles than these lose to ones that match no blocks: those of 6 tokens do, those of 12 win."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from attndsl.analysis.separable import Separated
 from attndsl.ir.index import TRUE
 from attndsl.ir.ops import Attend
 from attndsl.ir.walk import fields as fields_of
-from attndsl.planning.blocks import blocks_of, placed_at
+from attndsl.planning.blocks import FEWEST_SLOTS, blocks_of, placed_at
 from attndsl.planning.residues import Steps, candidate_steps, split_attend
 
 ROUGH_SAMPLES, SAMPLES, ENLARGING_SAMPLES = 8, 48, 16
@@ -110,6 +110,8 @@ def _of_blocks(
         (Separated(members.predicate), len(members.heads)) for members in head_classes(attend, sizes, fields)
     ]
     query, key = (_filled(blocks.sides, extents, count) for count in (QUERY_SLOTS, KEY_SLOTS))
+    if prod(query) < FEWEST_SLOTS:
+        return
     visits = _visits(masks, Brick(extents, query), Brick(extents, key), SAMPLES)
     yield TileChoice(query, key, visits, run=gcd(key[-1], *blocks.origin[-1:]), origin=origin)
 

@@ -53,7 +53,7 @@ class Declarations:
         )
         extents = ", ".join(show_size(axis.extent) for axis in tokens.axes)
         comma = "," if len(tokens.axes) == 1 else ""
-        parts = [f"{tokens.name!r}, {tokens.axis_names!r}, {symbols!r}".replace("'", '"')]
+        parts = [f"{tokens.name!r}, {tokens.axis_words!r}, {symbols!r}".replace("'", '"')]
         return f"Tokens({', '.join([*parts, f'lambda at: ({extents}{comma})'])})"
 
     def _argument(self, value: Value) -> str:

@@ -42,6 +42,31 @@ def test_shifted_blocks_agree_with_the_definition(bias, sizes):
         assert outcome.passed, outcome
 
 
+UNLIKE = {
+    "a factor that is infinite where pairs are hidden": (
+        "tokens x[n]\n input q, k, v : x",
+        "j < i, bias = log(i - j) * table[i - j]",
+        {"n": 60},
+    ),
+    "axes in another order": (
+        "tokens x[h, w]\n tokens y[w = w, h = h]\n input q : x\n input k, v : y",
+        "i.h + i.w < j.h + j.w + 9, bias = table[i.h - j.h + 40]",
+        {"h": 13, "w": 17},
+    ),
+}
+
+
+@pytest.mark.parametrize(("declared", "where", "sizes"), UNLIKE.values(), ids=list(UNLIKE))
+def test_biases_that_are_not_alike_in_all_tiles_agree_with_the_definition(declared, where, sizes):
+    text = (
+        f"attention a {{ {declared}\n learn table : [99] scalar\n return attend(q, k, v, where = {where}) }}"
+    )
+    program = load_text(text)
+    assert not program.attends[0].op.bias_by_distance
+    outcome = Verifier(program).run(Case({**sizes, "heads": 2}))
+    assert outcome.passed, outcome
+
+
 def test_blocks_of_a_sequence_decode():
     program = load_text(
         "attention a { tokens x[n]; input q, k, v : x; return attend(q, k, v, where = causal and block(12, 5)) }"

@@ -57,6 +57,12 @@ def test_the_same_pairs_are_seen_from_another_origin(where):
     assert np.array_equal(placed[empty:, empty:], dense_mask(op, sizes)[0, 0])
 
 
+def test_tiles_of_few_tokens_match_no_blocks():
+    assert blocks_of(attend("block(6)")) == Blocks((6,), (0,))
+    assert choose_tiles(attend("block(6)"), {"n": 1024, "heads": 1}).query != (6,)
+    assert choose_tiles(attend("block(12)"), {"n": 1024, "heads": 1}).query == (12,)
+
+
 @pytest.mark.parametrize(
     ("where", "axes", "least"),
     [("h: block(7) and w: block(7)", "h, w", 49), ("h: block(7, 3) and w: block(7, 3)", "h, w", 60)],

@@ -286,12 +286,11 @@ class Attend(Op):
 
     @cached_property
     def bias_by_distance(self) -> bool:
-        """Whether the bias depends on how far a key is from its query alone, and on fields at most linearly.
-
-        Tiles moved together then have one bias; that of hidden pairs has no infinite derivative to fear.
-        """
+        """Whether the bias depends on how far a key is from its query alone, and linearly on fields."""
         if self.bias is None or self.score is not None:
             return False
+        if self.query_tokens.axis_names != self.key_tokens.axis_names:
+            return False  # places are compared axis by axis
         return of_distance(self.bias) and linear_in_fields(self.bias)
 
     @cached_property
